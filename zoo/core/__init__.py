@@ -1,0 +1,1 @@
+"""What every family shares: configuration, training loop, states, releases, data, benchmarks, tables. Knows no family."""

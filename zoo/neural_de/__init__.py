@@ -1,0 +1,1 @@
+"""Opening the Blackbox: neural differential equations regularised by their own solver."""

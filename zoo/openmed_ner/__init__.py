@@ -1,0 +1,1 @@
+"""OpenMed NER: biomedical named-entity recognition with domain-adapted encoders and LoRA."""

@@ -1,0 +1,1 @@
+"""OrbNet Denali: DFT energies from GFN1-xTB mean-field features."""
