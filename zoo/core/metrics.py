@@ -1,0 +1,79 @@
+"""metrics.jsonl, one JSON object a line, and TensorBoard beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+
+class MetricsLog:
+    """Appends rows {"step", "split", metric: value, ...}; a resumed run first cuts back what lies after its state.
+
+    Args:
+        folder: the run's folder; rows go to ``metrics.jsonl`` in it and, if asked for, events to ``tensorboard/``.
+        restored_step: the step the run goes on from, 0 for a new run.
+        tensorboard: also write TensorBoard event files.
+    """
+
+    def __init__(self, folder: Path, restored_step: int, tensorboard: bool) -> None:
+        self.path = folder / "metrics.jsonl"
+        self._cut_back(restored_step)
+        self._file = self.path.open("a", encoding="utf-8")
+        self._board = None
+        if tensorboard:
+            from tensorboardX import SummaryWriter
+
+            self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=restored_step + 1, flush_secs=30)
+
+    def _cut_back(self, step: int) -> None:
+        """Keep the rows up to ``step``: a killed run may have logged past its last state, or half a line."""
+        rows = [row for row in read_rows(self.path, tolerate_torn=True) if row["step"] <= step]
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        with temporary.open("w", encoding="utf-8") as file:
+            file.writelines(_line(row) for row in rows)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+
+    def write(self, step: int, split: str, values: dict[str, Any]) -> None:
+        """Log ``values`` of ``split`` at ``step``."""
+        self._file.write(_line({"step": step, "split": split, **values}))
+        if self._board is not None:
+            for name, value in values.items():
+                if isinstance(value, int | float) and math.isfinite(value):
+                    self._board.add_scalar(f"{split}/{name}", value, step)
+
+    def sync(self) -> None:
+        """Put every row on disk; called before the state of the same step is saved."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self.sync()
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def _line(row: dict[str, Any]) -> str:
+    # JSON has no NaN: a metric that is not finite is written as text, so that any reader can parse the file.
+    safe = {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+    return json.dumps(safe) + "\n"
+
+
+def read_rows(path: Path, *, tolerate_torn: bool = False) -> list[dict[str, Any]]:
+    """The rows of a metrics file; a torn last line (a kill while writing) is left out if ``tolerate_torn``."""
+    if not path.exists():
+        return []
+    rows = []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            if not (tolerate_torn and number == len(lines)):
+                raise
+    return rows
