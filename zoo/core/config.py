@@ -70,6 +70,7 @@ def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[
     if not any(o.lstrip("+").startswith("experiment=") for o in overrides):
         names = ", ".join(experiments(config_dirs))
         raise ConfigError(f"no experiment given: name one, for example experiment=neural_de/digits-er (known: {names})")
+    overrides = [_forced(o, groups(config_dirs)) for o in overrides]
     search = [f"hydra.searchpath=[{','.join(f'file://{d.resolve()}' for d in config_dirs)}]"] if config_dirs else []
     try:
         with initialize_config_dir(str(config_root()), version_base=None, job_name="zoo"):
@@ -79,27 +80,36 @@ def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[
             key = sorted(missing)[0]
             raise ConfigError(f"{key} has no value: add {key}=VALUE")
         plain = OmegaConf.to_container(config, resolve=True)
-    except (HydraException, OmegaConfBaseException, OSError) as error:
-        raise ConfigError(_explain(error, overrides, config_dirs)) from error
+    except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
+        raise ConfigError(_explain(error, config_dirs)) from error
     assert isinstance(plain, dict)
     return typing.cast(dict[str, Any], plain)
 
 
-def _explain(error: Exception, overrides: Sequence[str], config_dirs: Sequence[Path]) -> str:
+def groups(config_dirs: Sequence[Path] = ()) -> set[str]:
+    """Names of the config groups: the folders of the packaged tree and of the user's own."""
+    return {p.name for root in (*config_dirs, config_root()) for p in root.iterdir() if p.is_dir()}
+
+
+def _forced(override: str, known_groups: set[str]) -> str:
+    """``key=value`` as ``++key=value``: Hydra then sets any key and leaves it to the dataclasses to refuse a wrong one, so that every
+    valid key can be set whether or not some YAML file mentions it."""
+    key, equals, _ = override.partition("=")
+    plain = equals and not override.startswith(("+", "~")) and key.split("@")[0] not in known_groups
+    return f"++{override}" if plain and not key.startswith("hydra.") else override
+
+
+def _explain(error: Exception, config_dirs: Sequence[Path]) -> str:
     """One line for what Hydra or OmegaConf said, with the nearest valid name."""
     text = str(error)
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, option = found[1].partition("/")
         options = _options(group, config_dirs)
         if not options:
-            groups = sorted(p.name for p in config_root().iterdir() if p.is_dir())
-            return f"unknown config group {group!r}{nearest(group, groups)}"
+            return f"unknown config group {group!r}{nearest(group, groups(config_dirs))}"
         return f"unknown {group} {option!r}{nearest(option, options)} (known: {', '.join(options)})"
-    if found := re.search(r"Could not (?:override|delete|append).*?'([^'=]+)", text):
-        key = found[1].split("=")[0].strip("+~")
-        return f"unknown key {key!r}{nearest(key, sorted(_composed_keys(overrides, config_dirs)))}"
     if "Ambiguous value" in text:
-        return one_line(text.split("\n")[0]) + ": quote it, write it as a list [a,b], or sweep with -m"
+        return one_line(text.split("\n")[0]).replace("++", "") + ": quote it, write it as a list [a,b], or sweep with -m"
     text = re.sub(r"See https?://\S+.*", "", text, flags=re.S)
     return one_line(re.sub(r"full_key: (\S+)\s+object_type=\S+", r"(at \1)", text))
 
@@ -110,24 +120,6 @@ def _options(group: str, config_dirs: Sequence[Path]) -> list[str]:
         folder = root / group
         names |= {str(p.relative_to(folder).with_suffix("")) for p in folder.rglob("*.yaml")}
     return sorted(names)
-
-
-def _composed_keys(overrides: Sequence[str], config_dirs: Sequence[Path]) -> set[str]:
-    """Every valid dotted key of the experiment that ``overrides`` name: the YAML's and the dataclasses' own."""
-    groups = {p.name for p in config_root().iterdir() if p.is_dir()}
-    groups_only = [o for o in overrides if o.split("=")[0].lstrip("+") in groups]
-    try:
-        plain = compose(groups_only, config_dirs)
-    except ConfigError:
-        return set()
-    keys = set(flatten(plain)) | set(plain) | groups
-    try:
-        from zoo.core.families import family
-
-        keys |= set(keys_of(family(str(plain.get("family"))).config_type(str(plain.get("task")))))
-    except Exception:
-        pass  # the family cannot be imported: the YAML's own keys still serve as suggestions
-    return keys
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -289,7 +281,7 @@ def _problems(error: BaseException, path: str, cls: Any, known: list[str]) -> It
         text = one_line(str(error))
         if text.startswith("="):
             yield f"{path}{text}"
-        elif "must be a mapping" in text or isinstance(error, AttributeError | TypeError) and "object" in text:
+        elif isinstance(error, AttributeError | TypeError):  # cattrs looked for keys in a scalar
             yield f"{path} must be a section of keys, not a single value"
         else:  # a dataclass's own check: it names its field, we add the section
             yield f"{path}.{text}".lstrip(".")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    import argparse
+
     import jax
     import numpy as np
     from flax import nnx
@@ -126,10 +128,11 @@ class Family:
         build: makes the Task of a typed config.
         card: what the card of a release says of data, licence and limits.
         predictor: what ``zoo.load`` returns for a release.
-        predict: ``zoo predict``: (predictor, input text or path, options) -> JSON-ready rows.
+        predict: ``zoo predict``: (predictor, parsed arguments) -> JSON-ready rows, or text that is printed as it is.
+        predict_arguments: adds the family's own options to the parser of ``zoo predict``.
         tables: the tables ``zoo reproduce`` makes, by name without the family.
         benches: what ``zoo bench`` measures, by name.
-        measures: timings that ``zoo reproduce`` adds to a release's metrics: release -> {metric: value}.
+        measures: timings that ``zoo reproduce`` adds, of several releases interleaved: releases -> {metric: value} for each.
     """
 
     name: str
@@ -139,10 +142,11 @@ class Family:
     build: Callable[[Any], Task]
     card: Callable[[Any], Card]
     predictor: Callable[[Release], Any]
-    predict: Callable[..., list[dict[str, Any]]]
+    predict: Callable[[Any, argparse.Namespace], list[dict[str, Any]] | str]
+    predict_arguments: Callable[[argparse.ArgumentParser], None] = lambda parser: None
     tables: Mapping[str, Callable[[], Table]] = field(default_factory=dict)
     benches: Mapping[str, Callable[..., list[dict[str, Any]]]] = field(default_factory=dict)
-    measures: Callable[[Release], dict[str, float]] = lambda release: {}
+    measures: Callable[[Sequence[Release]], list[dict[str, float]]] = lambda releases: [{} for _ in releases]
 
     def config_type(self, task: str) -> type[BaseConfig]:
         """The config dataclass of ``task``; ConfigError with the nearest name for an unknown one."""

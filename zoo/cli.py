@@ -1,0 +1,335 @@
+"""The command line: ``zoo train | evaluate | predict | list | show | reproduce | bench | doctor``.
+
+Every command takes --json: one JSON document on stdout and nothing else there. Progress and logs go to stderr. A user's mistake is
+one line on stderr and exit status 2, a failed run 1, Ctrl-C 130. Commands import what they need when they run, so that
+``zoo --help`` stays quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from zoo import __version__
+from zoo.core.errors import UserError, ZooError, one_line
+
+DESCRIPTION = "A scientific model zoo on JAX: train from Hydra configs, load pretrained models, reproduce papers' tables."
+
+EXAMPLES = {
+    "train": """\
+examples:
+  zoo train neural_de/digits-er                           train an experiment (short for experiment=neural_de/digits-er)
+  zoo train neural_de/digits-er seed=1 trainer.steps=400  change any key of its configuration
+  zoo train neural_de/digits-er run.dir=runs/mine         choose the folder; run it again there to go on
+  zoo train neural_de/digits-er --cfg job                 print the composed configuration and stop
+  zoo train neural_de/digits-er debug=fast                a run of seconds, to see that everything works
+  zoo train mine/my-experiment --config-dir my_configs    your own experiment file, my_configs/experiment/mine/...
+""",
+    "evaluate": """\
+examples:
+  zoo evaluate neural_de/digits-er                        repeat the metrics that the model's card states
+  zoo evaluate runs/neural_de/digits-er/seed-0/release    a release you trained
+""",
+    "predict": """\
+examples:
+  zoo predict neural_de/digits-er images.csv              one image a line, comma-separated pixels in [0, 1]
+  zoo predict neural_de/digits-er images.npy --json
+  zoo predict neural_de/digits-er -                       read from stdin
+""",
+    "list": "examples:\n  zoo list\n  zoo list --json\n",
+    "show": "examples:\n  zoo show neural_de/digits-er\n  zoo show neural_de/digits-er --json\n",
+    "reproduce": """\
+examples:
+  zoo reproduce neural_de/digits_node                                 from the packaged releases
+  zoo reproduce neural_de/digits_node --train --seeds 3 --picture digits.png
+  zoo reproduce neural_de/digits_node --train --rows Vanilla,ERNODE
+""",
+    "bench": "examples:\n  zoo bench core\n  zoo bench core --json\n",
+    "doctor": "examples:\n  zoo doctor\n  zoo doctor --json\n",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = Parser(prog="zoo", description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"sci-model-zoo {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(name: str, text: str, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+        sub = commands.add_parser(
+            name,
+            help=text,
+            description=text,
+            epilog=EXAMPLES[name],
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        sub.add_argument("--json", action="store_true", help="one JSON document on stdout and nothing else there")
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = add("train", "train an experiment and write its release", _train)
+    sub.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="<family>/<experiment>, then Hydra overrides key=value")
+    sub.add_argument("--config-dir", action="append", default=[], type=Path, metavar="DIR", help="a folder of your own configs")
+    sub.add_argument("--cfg", choices=["job"], help="print the composed configuration and stop")
+
+    sub = add("evaluate", "compute a model's metrics anew and set them beside its card's", _evaluate)
+    sub.add_argument("model", help="a release's name or folder")
+    sub.add_argument("--split", action="append", choices=["train", "valid", "test"], help="default: test")
+
+    sub = add("predict", "apply a model to a file", _predict)
+    sub.add_argument("model", help="a release's name or folder")
+    sub.add_argument("input", help="the file to read, or - for stdin")
+
+    add("list", "the models that can be loaded by name", _list)
+
+    sub = add("show", "a model's card", _show)
+    sub.add_argument("model", help="a release's name or folder")
+
+    sub = add("reproduce", "make a paper's table", _reproduce)
+    sub.add_argument("table", metavar="TABLE", help="<family>/<table>")
+    sub.add_argument("--rows", metavar="A,B", help="only these rows")
+    sub.add_argument("--seeds", type=int, default=1, metavar="N", help="number of seeds to train (with --train)")
+    sub.add_argument("--train", action="store_true", help="train the rows first")
+    sub.add_argument("--scale", choices=["quick", "paper"], default="quick", help="quick: what two cores can do; paper: its own setting")
+    sub.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="where CSV, Markdown and JSON go")
+    sub.add_argument("--runs", type=Path, default=Path("runs/reproduce"), metavar="DIR", help="where the trained runs live")
+    sub.add_argument("--picture", type=Path, metavar="PNG", help="draw the curves over training (with --train)")
+
+    sub = add("bench", "measure speed against a peer or a floor", _bench)
+    sub.add_argument("name", metavar="NAME", help="a benchmark, for example core")
+
+    add("doctor", "versions, devices, threads, data and models found", _doctor)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """The entry point of the ``zoo`` command."""
+    sys.exit(run(sys.argv[1:] if argv is None else argv))
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run a command line and return its exit status."""
+    try:
+        parser = build_parser()
+        args, rest = parser.parse_known_args(argv)
+        if args.command == "predict":
+            _add_family_options(args, rest)
+        elif rest and args.command == "train" and not any(r.startswith("--") for r in rest):
+            args.overrides += rest  # overrides after options: argparse hands them back
+        elif rest:
+            raise UserError(f"unrecognised argument {rest[0]!r} (see zoo {args.command} --help)")
+        args.run(args)
+        sys.stdout.flush()
+    except ZooError as error:
+        print(f"zoo: {one_line(str(error))}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("zoo: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `zoo list | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, indent=1))
+
+
+def _print_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> None:
+    """Aligned columns; wide ones wrap on a terminal and stay whole in a pipe."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, name in enumerate(head):
+        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
+    for line in body:
+        table.add_row(*line)
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    console.print(table, highlight=False)
+
+
+def _train(args: argparse.Namespace) -> None:
+    if args.cfg:
+        from omegaconf import OmegaConf
+
+        from zoo.core.config import compose, unstructure
+        from zoo.core.train import typed
+
+        plain = unstructure(typed(compose(args.overrides, args.config_dir)))
+        if args.json:
+            _print_json(plain)
+        else:
+            print(OmegaConf.to_yaml(OmegaConf.create(plain)), end="")
+        return
+    from zoo.core.train import train
+
+    document = train(args.overrides, args.config_dir)
+    if args.json:
+        _print_json(document)
+        return
+    if document["already_finished"]:
+        print(
+            f"{document['run_dir']} is finished at step {document['steps']}; to extend it give a larger trainer.steps, to train "
+            "anew another run.dir"
+        )
+    _print_metrics(document["metrics"])
+    print(f"release: {document['release']}")
+
+
+def _print_metrics(metrics: dict[str, Any]) -> None:
+    splits = [s for s in metrics if s != "run"]
+    names = list(dict.fromkeys(n for s in splits for n in metrics[s]))
+    _print_table(["metric", *splits], [[n, *(_number(metrics[s].get(n)) for s in splits)] for n in names])
+    if "run" in metrics:
+        print("  ".join(f"{k} {_number(v)}" for k, v in metrics["run"].items()))
+
+
+def _number(value: Any) -> str:
+    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from zoo.core.train import evaluate
+
+    document = evaluate(args.model, args.split or ["test"])
+    if args.json:
+        _print_json(document)
+        return
+    body = [
+        [f"{split} {name}", _number(value), _number(document["stated"][split].get(name))]
+        for split, values in document["metrics"].items()
+        for name, value in values.items()
+    ]
+    _print_table([document["name"], "now", "card"], body)
+    print("agrees with its card" if document["agrees"] else "DIFFERS from its card by more than 0.1 %")
+
+
+def _add_family_options(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    """``zoo predict`` takes the options of the model's own family."""
+    from zoo.core import hub, release
+    from zoo.core.families import family
+
+    args.release = release.read_release(hub.resolve(args.model))
+    args.member = family(args.release.info.family)
+    options = Parser(prog=f"zoo predict {args.model}", add_help=False)
+    args.member.predict_arguments(options)
+    options.parse_args(rest, namespace=args)
+
+
+def _predict(args: argparse.Namespace) -> None:
+    rows = args.member.predict(args.member.predictor(args.release), args)
+    if isinstance(rows, str):
+        print(rows, end="" if rows.endswith("\n") else "\n")
+    elif args.json:
+        _print_json(rows)
+    elif rows:
+        _print_table(list(rows[0]), [[_number(v) for v in row.values()] for row in rows])
+
+
+def _list(args: argparse.Namespace) -> None:
+    from zoo.core.hub import catalogue
+
+    rows = catalogue()
+    if args.json:
+        _print_json(rows)
+        return
+    head = ["name", "family", "task", "size_mb", "licence"]
+    _print_table(head, [[_number(row.get(k)) for k in head] for row in rows])
+    for row in rows:
+        if row.get("error"):
+            print(f"zoo: {row['name']}: {row['error']}", file=sys.stderr)
+
+
+def _show(args: argparse.Namespace) -> None:
+    from zoo.core import hub, release
+
+    folder = hub.resolve(args.model)
+    loaded = release.read_release(folder)
+    if args.json:
+        _print_json(json.loads((folder / "model.json").read_text(encoding="utf-8")))
+    else:
+        print((loaded.path / "README.md").read_text(encoding="utf-8"), end="")
+
+
+def _reproduce(args: argparse.Namespace) -> None:
+    from zoo.core import tables
+    from zoo.core.reproduce import reproduce
+
+    document = reproduce(
+        args.table,
+        rows=args.rows.split(",") if args.rows else None,
+        seeds=args.seeds,
+        train=args.train,
+        scale=args.scale,
+        out=args.out,
+        runs=args.runs,
+        picture=args.picture,
+    )
+    if args.json:
+        _print_json(document)
+        return
+    table = tables.find(args.table)
+    print(f"{table.title}\n")
+    _print_comparison(table, document)
+    for note in dict.fromkeys([table.source, table.note, *(r["reduced"] for r in document["rows"])]):
+        if note:
+            print(note)
+    print("written: " + ", ".join(document["files"]))
+
+
+def _print_comparison(table: Any, document: Any) -> None:
+    """Rows of a paper's table, one line for ours and one for the paper's."""
+    body = []
+    for row in document["rows"]:
+        entries = [(row["metrics"][m.name], m.digits) for m in table.metrics]
+        from zoo.core.tables import cell
+
+        seeds = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
+        body.append([f"{row['name']}, ours ({seeds})", *(cell(e, "ours", d) for e, d in entries)])
+        if any(e["paper"] is not None for e, _ in entries):
+            body.append([f"{row['name']}, {table.paper_label}", *(cell(e, "paper", d) for e, d in entries)])
+    _print_table(["", *(f"{m.name} ({m.unit})" if m.unit else m.name for m in table.metrics)], body)
+
+
+def _bench(args: argparse.Namespace) -> None:
+    from zoo.core.bench import run as run_bench
+
+    document = run_bench(args.name)
+    if args.json:
+        _print_json(document)
+        return
+    head = list(dict.fromkeys(k for row in document["rows"] for k in row))
+    _print_table(head, [[_number(row.get(k)) for k in head] for row in document["rows"]])
+    print(document["machine"].get("summary", ""))
+
+
+def _doctor(args: argparse.Namespace) -> None:
+    from zoo.core.doctor import report
+
+    document = report()
+    if args.json:
+        _print_json(document)
+        return
+    for section, values in document.items():
+        print(section)
+        for key, value in values.items():
+            print(f"  {key:<18} {value}")
+
+
+if __name__ == "__main__":
+    main()

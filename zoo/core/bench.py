@@ -1,0 +1,101 @@
+"""Timing done right: warm, complete (block_until_ready), interleaved, medians, and a ratio instead of a verdict on seconds."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from zoo.core import machine
+from zoo.core.config import nearest
+from zoo.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Wall-clock milliseconds of one call: the median and the interquartile range over the repeats."""
+
+    ms: float
+    spread_ms: float
+
+
+def interleaved(
+    functions: Mapping[str, Callable[[], Any]], *, repeats: int = 9, warmup: int = 2
+) -> dict[str, Timing]:
+    """Time several functions in turn, A B C A B C ..., so that a drift of the machine's speed meets all alike.
+
+    Args:
+        functions: what to time, by name; results that are JAX arrays are waited for.
+        repeats: counted calls of each.
+        warmup: calls before that (compilation, caches), not counted.
+    """
+    for function in functions.values():
+        for _ in range(warmup):
+            _complete(function())
+    samples: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            began = time.perf_counter()
+            _complete(function())
+            samples[name].append(1e3 * (time.perf_counter() - began))
+    return {name: _timing(times) for name, times in samples.items()}
+
+
+def _complete(result: Any) -> None:
+    import jax
+
+    jax.block_until_ready(result)
+
+
+def _timing(times: list[float]) -> Timing:
+    spread = 0.0
+    if len(times) > 1:
+        quartiles = statistics.quantiles(times, n=4)
+        spread = quartiles[2] - quartiles[0]
+    return Timing(statistics.median(times), spread)
+
+
+def row(
+    name: str,
+    ours: Timing,
+    *,
+    floor_ms: float | None = None,
+    peer: str | None = None,
+    peer_timing: Timing | None = None,
+    **more: Any,
+) -> dict[str, Any]:
+    """One row of ``zoo bench``; ``ratio`` is peer / ours, above 1 where ours is faster."""
+    peer_ms = peer_timing.ms if peer_timing else None
+    return {
+        "name": name,
+        "ms": round(ours.ms, 4),
+        "spread_ms": round(ours.spread_ms, 4),
+        "floor_ms": None if floor_ms is None else round(floor_ms, 4),
+        "peer": peer,
+        "peer_ms": None if peer_ms is None else round(peer_ms, 4),
+        "ratio": None if peer_ms is None else round(peer_ms / ours.ms, 3),
+        **more,
+    }
+
+
+def benches() -> dict[str, Callable[..., list[dict[str, Any]]]]:
+    """Every benchmark by name: ``core`` and what the installed families offer."""
+    from zoo.core.families import families, family
+
+    found: dict[str, Callable[..., list[dict[str, Any]]]] = {}
+    for name in families():
+        try:
+            found |= family(name).benches
+        except UserError:
+            continue  # a family whose extra is not installed has nothing to run
+    return found
+
+
+def run(name: str) -> dict[str, Any]:
+    """Run one benchmark: {"bench", "machine", "rows"}; UserError with the nearest name for an unknown one."""
+    known = benches()
+    if name not in known:
+        raise UserError(f"no benchmark {name!r}{nearest(name, known)} (known: {', '.join(sorted(known)) or 'none'})")
+    return {"bench": name, "machine": machine.facts(), "rows": known[name]()}

@@ -1,0 +1,124 @@
+"""A run's states on disk: what is saved, when a saved state may be gone on from, and how."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zoo.core import machine, state
+from zoo.core.config import flatten
+from zoo.core.errors import DamagedError, UserError
+from zoo.core.progress import say
+from zoo.core.step import TrainState
+
+STEP, BEST = "step", "best"
+
+# Keys that may change between the parts of one run: how long it is and how it reports, not what a step computes.
+MAY_CHANGE = (
+    "run.dir", "trainer.steps", "trainer.eval_every", "trainer.checkpoint_every", "trainer.log_every", "trainer.keep",
+    "trainer.patience", "trainer.profile_steps", "trainer.eval_batch_size", "trainer.release", "logger.tensorboard",
+)  # fmt: skip
+
+
+@dataclass
+class Ledger:
+    """The host's side of a run, saved with each state.
+
+    Attributes:
+        step: steps taken.
+        best_step: the step of the best state so far, or None.
+        best_value: its monitored metric.
+        stale: evaluations since then.
+        train_seconds: time in steps, compilation and evaluation left out.
+        compile_seconds: first calls of each batch shape.
+    """
+
+    step: int = 0
+    best_step: int | None = None
+    best_value: float | None = None
+    stale: int = 0
+    train_seconds: float = 0.0
+    compile_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class RunStates:
+    """The folder ``states`` of a run: ``step-<n>`` to go on from, ``best-<n>`` the parameters best on validation data."""
+
+    folder: Path
+    config: Mapping[str, Any] = field(repr=False)
+    data: str
+
+    def save(self, train_state: TrainState, ledger: Ledger, keep: int) -> Path:
+        """Save everything that a killed run needs to end as if it had never been killed."""
+        meta = {"kind": "run-state", "config": dict(self.config), "data": self.data, "ledger": dataclasses.asdict(ledger)}
+        meta["machine"] = machine.fingerprint()
+        tensors = state.flatten(_parts(train_state))
+        path = state.save(self.folder / f"{STEP}-{ledger.step:08d}", tensors, meta, replace=True)
+        state.prune(self.folder, STEP, keep)
+        self._drop_older_bests(ledger)
+        return path
+
+    def save_best(self, params: Any, ledger: Ledger) -> None:
+        """Save the evaluated parameters of the best step so far.
+
+        Those before stay until the next run state is saved: a killed run goes on from a state that still names one of them.
+        """
+        meta = {"kind": "best-params", "config": dict(self.config), "step": ledger.step, "value": ledger.best_value}
+        state.save(self.folder / f"{BEST}-{ledger.step:08d}", state.flatten({"params": params}), meta, replace=True)
+
+    def _drop_older_bests(self, ledger: Ledger) -> None:
+        if ledger.best_step is not None:
+            for old in self.folder.glob(f"{BEST}-*"):
+                if old.name < f"{BEST}-{ledger.best_step:08d}":
+                    shutil.rmtree(old)
+
+    def best(self, template: Any, ledger: Ledger) -> Any:
+        """The parameters saved by :meth:`save_best` at ``ledger.best_step``."""
+        tensors, _ = state.load(self.folder / f"{BEST}-{ledger.best_step:08d}")
+        return state.unflatten({"params": template}, tensors)["params"]
+
+    def latest(self) -> Path | None:
+        """The newest complete state, or None for a new run."""
+        return state.latest(self.folder, STEP) if self.folder.is_dir() else None
+
+    def restore(self, path: Path, template: TrainState) -> tuple[TrainState, Ledger]:
+        """Load ``path`` into the structure of ``template``.
+
+        Raises:
+            DamagedError: the state is not what its manifest says.
+            UserError: it is a state of another configuration or of other data.
+        """
+        tensors, meta = state.load(path)
+        if meta.get("kind") != "run-state":
+            raise DamagedError(f"{path} holds {meta.get('kind')!r}, not a run state: name another run.dir")
+        differing = _differences(meta["config"], self.config)
+        if differing:
+            shown = ", ".join(f"{k} was {a!r} and is {b!r}" for k, a, b in differing[:4])
+            raise UserError(
+                f"{path.parent.parent} holds a run of another configuration ({shown}): name another run.dir, or remove it"
+            )
+        if meta["data"] != self.data:
+            raise UserError(
+                f"{path.parent.parent} was trained on other data (fingerprint {meta['data']}, now {self.data}): restore "
+                "the data, or name another run.dir"
+            )
+        if meta["machine"] != machine.fingerprint():
+            say(f"note: this state was made on another set-up ({meta['machine']}); bit-equality is not promised")
+        parts = state.unflatten(_parts(template), tensors, what=str(path))
+        return TrainState(**parts), Ledger(**meta["ledger"])
+
+
+def _parts(train_state: TrainState) -> dict[str, Any]:
+    return {f.name: getattr(train_state, f.name) for f in dataclasses.fields(train_state)}
+
+
+def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    a, b = flatten(old), flatten(new)
+    keys = sorted((a.keys() | b.keys()) - set(MAY_CHANGE))
+    return [(k, a.get(k), b.get(k)) for k in keys if a.get(k) != b.get(k)]
+

@@ -1,0 +1,107 @@
+"""``zoo reproduce``: a paper's table from packaged releases, or from runs trained for it."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from zoo.core import curves, hub, machine, release, tables
+from zoo.core.config import compose, config_hash
+from zoo.core.errors import UserError
+from zoo.core.families import family
+from zoo.core.progress import say
+from zoo.core.train import evaluate, run, typed
+
+
+def reproduce(
+    name: str,
+    *,
+    rows: Sequence[str] | None = None,
+    seeds: int = 1,
+    train: bool = False,
+    scale: tables.Scale = "quick",
+    out: Path = Path("results"),
+    runs: Path = Path("runs/reproduce"),
+    picture: Path | None = None,
+) -> dict[str, Any]:
+    """Make a table: evaluate each row's release by the path a user calls, training it first if asked to.
+
+    Args:
+        name: ``<family>/<table>``.
+        rows: names of the rows to make, all if None.
+        seeds: number of seeds (0, 1, ...) trained for each row; a packaged release is one seed.
+        train: train the rows' experiments; else their packaged releases answer.
+        scale: ``quick`` (what two cores can do; the rows say what was reduced) or ``paper`` (the paper's own setting).
+        out: folder of the CSV, Markdown and JSON files.
+        runs: folder of the runs trained here; a run found there half done goes on.
+        picture: PNG of the curves over training, where ``train``.
+
+    Returns:
+        {"table", "scale", "rows": [...]} as in the contract of ``zoo reproduce``, and "files" that were written.
+
+    Raises:
+        UserError: unknown table or row, a row that has no release or experiment, seeds below 1.
+    """
+    table = tables.find(name)
+    chosen = table.select(rows)
+    if seeds < 1:
+        raise UserError(f"--seeds {seeds}: the count must be at least 1")
+    if not train and seeds > 1:
+        raise UserError(f"--seeds {seeds} needs --train: a packaged release is one seed")
+    if scale == "paper" and not train and "paper" in table.overrides:
+        raise UserError("--scale paper needs --train: the packaged releases were made at scale quick")
+
+    parts: list[tuple[tables.Row, str]] = []  # (row, release folder or name), one for each seed
+    folders: dict[str, list[Path]] = {}
+    for row in chosen:
+        if train:
+            folders[row.name] = [_trained(table, row, seed, scale, runs) for seed in range(seeds)]
+            parts += [(row, str(folder / "release")) for folder in folders[row.name]]
+        elif row.release is not None:
+            parts.append((row, row.release))
+        else:
+            say(f"{row.name}: no packaged release answers for it; left out (train it with --train)")
+    if not parts:
+        raise UserError(f"none of the rows asked for has a packaged release: add --train to make them ({name})")
+
+    loaded = [release.read_release(hub.resolve(where)) for _, where in parts]
+    timings = family(name.partition("/")[0]).measures(loaded)
+    numbers = []
+    for (row, where), one, timing in zip(parts, loaded, timings):
+        say(f"{row.name}: evaluating {where}")
+        found = evaluate(where, ("train", "valid", "test"))["metrics"]
+        numbers.append({**found, "run": one.info.metrics.get("run", {}), "measured": timing})
+
+    document: dict[str, Any] = {"table": table.name, "scale": scale, "rows": []}
+    for row in dict.fromkeys(row for row, _ in parts):
+        own = [i for i, (r, _) in enumerate(parts) if r is row]
+        command = _command(table, row, seeds, train, scale)
+        entry = tables.row_document(
+            table, row, [numbers[i] for i in own], release=parts[own[0]][1], command=command, scale=scale
+        )
+        document["rows"].append({**entry, "config_hash": config_hash(loaded[own[0]].info.config)})
+    written = [str(tables.write_results(table, document, machine.facts(), out))]
+    if picture is not None:
+        if not folders:
+            raise UserError("--picture draws the training of the rows: it needs --train")
+        written.append(str(curves.draw(folders, table.curves, table.title, picture)))
+    return {**document, "files": written}
+
+
+def _trained(table: tables.Table, row: tables.Row, seed: int, scale: str, runs: Path) -> Path:
+    if row.experiment is None:
+        raise UserError(f"row {row.name!r} of {table.name} has no experiment to train")
+    folder = runs / scale / row.experiment / f"seed-{seed}"
+    overrides = [row.experiment, f"seed={seed}", *table.overrides.get(scale, ())]
+    config = typed(compose([*overrides, f"run.dir={folder}"]))
+    result = run(config, "zoo train " + " ".join(shlex.quote(o) for o in overrides))
+    if result["already_finished"]:
+        say(f"{row.name}, seed {seed}: found finished in {folder} (remove it to train anew)")
+    return folder
+
+
+def _command(table: tables.Table, row: tables.Row, seeds: int, train: bool, scale: str) -> str:
+    words = ["zoo", "reproduce", table.name, "--rows", row.name, "--scale", scale]
+    return shlex.join([*words, "--train", "--seeds", str(seeds)] if train else words)

@@ -1,0 +1,190 @@
+"""A paper's table as data: rows, the paper's values, and the release that answers for ours."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from zoo.core.config import nearest
+from zoo.core.errors import UserError
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A column.
+
+    Attributes:
+        name: as in the JSON output, e.g. ``test_accuracy``.
+        unit: its unit.
+        source: where a release's numbers hold it: ``<split>.<metric>``, ``run.<fact>`` or ``measured.<timing>``.
+        digits: decimals shown to a person.
+    """
+
+    name: str
+    unit: str
+    source: str
+    digits: int = 2
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row.
+
+    Attributes:
+        name: the paper's name of the method.
+        paper: the paper's value of each metric that it gives.
+        experiment: the experiment that trains it, ``<family>/<name>``.
+        release: the packaged release that answers for it when nothing is trained, or None.
+    """
+
+    name: str
+    paper: Mapping[str, float] = field(default_factory=dict)
+    experiment: str | None = None
+    release: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        name: ``<family>/<name>``.
+        title: what it shows.
+        paper_label: what the paper's numbers beside ours are (they may be of another data set: say so).
+        source: the paper's table.
+        metrics: the columns.
+        rows: the rows.
+        curves: metrics of the validation rows in metrics.jsonl that the picture draws over training.
+        reduced: per scale, what was reduced against the paper, or None.
+        overrides: per scale, the Hydra overrides that make it.
+        examples: a file-name-free note on the machine-independent protocol, shown under the table.
+    """
+
+    name: str
+    title: str
+    paper_label: str
+    source: str
+    metrics: tuple[Metric, ...]
+    rows: tuple[Row, ...]
+    curves: tuple[str, ...] = ()
+    reduced: Mapping[str, str | None] = field(default_factory=dict)
+    overrides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    note: str = ""
+
+    def select(self, names: Sequence[str] | None) -> tuple[Row, ...]:
+        """The rows of ``names`` in the table's order; UserError with the nearest name for an unknown one."""
+        if not names:
+            return self.rows
+        known = [row.name for row in self.rows]
+        for name in names:
+            if name not in known:
+                raise UserError(f"table {self.name} has no row {name!r}{nearest(name, known)} (rows: {', '.join(known)})")
+        return tuple(row for row in self.rows if row.name in names)
+
+
+Scale = Literal["quick", "paper"]
+
+
+def find(name: str) -> Table:
+    """The table ``<family>/<name>``; UserError with the nearest name for an unknown one."""
+    from zoo.core.families import families, family
+
+    member, _, short = name.partition("/")
+    if member not in families() or not short:
+        raise UserError(f"no table {name!r}: tables are named <family>/<name>, families: {', '.join(sorted(families()))}")
+    tables = family(member).tables
+    if short not in tables:
+        known = [f"{member}/{t}" for t in tables]
+        raise UserError(f"no table {name!r}{nearest(name, known)} (known: {', '.join(known) or 'none yet'})")
+    return tables[short]()
+
+
+def pick(numbers: Mapping[str, Any], source: str) -> float | None:
+    """The number at a dotted place, or None where there is none."""
+    value: Any = numbers
+    for key in source.split("."):
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return None if value is None else float(value)
+
+
+def row_document(
+    table: Table, row: Row, numbers: Sequence[Mapping[str, Any]], *, release: str | None, command: str, scale: str
+) -> dict[str, Any]:
+    """One row of ``zoo reproduce``'s JSON from the numbers of each seed."""
+    metrics: dict[str, Any] = {}
+    for metric in table.metrics:
+        values = [v for n in numbers if (v := pick(n, metric.source)) is not None]
+        metrics[metric.name] = {
+            "ours": statistics.fmean(values) if values else None,
+            "std": statistics.stdev(values) if len(values) > 1 else None,
+            "paper": row.paper.get(metric.name),
+            "unit": metric.unit,
+        }
+    return {
+        "name": row.name,
+        "metrics": metrics,
+        "seeds": len(numbers),
+        "release": release,
+        "command": command,
+        "reduced": table.reduced.get(scale),
+    }
+
+
+def cell(entry: Mapping[str, Any], key: str, digits: int) -> str:
+    """``97.94 ± 0.02``, or an empty cell's dash."""
+    value = entry[key]
+    if value is None:
+        return "-"
+    spread = f" ± {entry['std']:.{digits}f}" if key == "ours" and entry["std"] is not None else ""
+    return f"{value:.{digits}f}{spread}"
+
+
+def cells(table: Table, document: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Head and body for a person: for each metric our value and, where any row has one, the paper's."""
+    head, body = ["row"], [[row["name"]] for row in document["rows"]]
+    for metric in table.metrics:
+        entries = [row["metrics"][metric.name] for row in document["rows"]]
+        head.append(f"{metric.name} ({metric.unit})" if metric.unit else metric.name)
+        for line, entry in zip(body, entries):
+            line.append(cell(entry, "ours", metric.digits))
+        if any(e["paper"] is not None for e in entries):
+            head.append(f"{table.paper_label}: {metric.name}")
+            for line, entry in zip(body, entries):
+                line.append(cell(entry, "paper", metric.digits))
+    return head, body
+
+
+def markdown(table: Table, document: Mapping[str, Any]) -> str:
+    """The table as Markdown."""
+    head, body = cells(table, document)
+    lines = [f"## {table.title}", "", "| " + " | ".join(head) + " |", "|" + " --- |" * len(head)]
+    lines += ["| " + " | ".join(line) + " |" for line in body]
+    notes = [table.source, table.note, *sorted({r["reduced"] for r in document["rows"] if r["reduced"]})]
+    return "\n".join([*lines, "", *(n for n in notes if n)]) + "\n"
+
+
+def write_results(table: Table, document: Mapping[str, Any], facts: Mapping[str, Any], folder: Path) -> Path:
+    """Write ``<folder>/<table>.csv`` (a row a metric, with command and machine), ``.md`` and ``.json``.
+
+    Returns:
+        the CSV's path.
+    """
+    stem = folder / table.name
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    columns = ["row", "metric", "value", "std", "paper", "unit", "seeds", "scale", "config", "machine", "reduced", "command"]
+    with stem.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(columns)
+        for row in document["rows"]:
+            for name, entry in row["metrics"].items():
+                line = [row["name"], name, entry["ours"], entry["std"], entry["paper"], entry["unit"], row["seeds"]]
+                line += [document["scale"], row.get("config_hash", ""), facts.get("summary", ""), row["reduced"] or ""]
+                writer.writerow(["" if v is None else v for v in [*line, row["command"]]])
+    stem.with_suffix(".md").write_text(markdown(table, document), encoding="utf-8")
+    stem.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return stem.with_suffix(".csv")

@@ -1,0 +1,108 @@
+"""The configuration of neural-differential-equation experiments, beyond the keys every family has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from zoo.core.schema import BaseConfig, require
+from zoo.neural_de.data import ImageDataConfig
+
+REGULARIZERS = ("R_E", "R_E2", "R_S", "S")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeModelConfig:
+    """The paper's MNIST field: (d + 1) -> hidden -> d, tanh, time concatenated to both layers, then Linear d -> classes."""
+
+    hidden: int = 100
+    classes: int = 10
+
+    def __post_init__(self) -> None:
+        require(self.hidden >= 1, f"hidden={self.hidden}: it must be at least 1")
+        require(self.classes >= 2, f"classes={self.classes}: it must be at least 2")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SolverConfig:
+    """How the ODE is solved, in training and in prediction.
+
+    ``control``: one step size for the whole batch (the paper's), or one for each sample. ``h_grad``: whether gradients go
+    through the step sizes (``exact``, the paper's discrete adjoint) or hold them (``frozen``, stock diffrax's).
+    """
+
+    name: Literal["tsit5", "dopri5"] = "tsit5"
+    rtol: float = 1.4e-8
+    atol: float = 1.4e-8
+    t1: float = 1.0
+    max_steps: int = 256
+    control: Literal["batch", "sample"] = "batch"
+    h_grad: Literal["exact", "frozen"] = "exact"
+
+    def __post_init__(self) -> None:
+        require(self.rtol > 0, f"rtol={self.rtol}: it must be above 0")
+        require(self.atol > 0, f"atol={self.atol}: it must be above 0")
+        require(self.t1 > 0, f"t1={self.t1}: it must be above 0")
+        require(self.max_steps >= 1, f"max_steps={self.max_steps}: it must be at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TermConfig:
+    """One regularisation term: coefficient x the regulariser, reduced over the accepted steps.
+
+    The coefficient starts at ``coefficient`` and, where ``final`` is given, falls (or rises) to it exponentially over the run. Over the
+    first ``warmup_steps`` it is scaled up linearly from 0.
+    """
+
+    coefficient: float
+    final: float | None = None
+    reduce: Literal["sum", "mean", "max"] = "sum"
+    warmup_steps: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.coefficient > 0, f"coefficient={self.coefficient}: it must be above 0; leave the term out for none")
+        require(self.final is None or self.final > 0, f"final={self.final}: an exponential schedule ends above 0")
+        require(self.warmup_steps >= 0, f"warmup_steps={self.warmup_steps}: it must be at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegularizeConfig:
+    """What is added to the loss, and STEER.
+
+    ``R_E`` = sum E h, ``R_E2`` = sum E^2, ``R_S`` = sum S h, ``S`` the stiffness without the step length (the original code's
+    form). ``steer`` is the half width b of the training end time, drawn uniformly from (t1 - b, t1 + b); 0 switches it off.
+    """
+
+    R_E: TermConfig | None = None
+    R_E2: TermConfig | None = None
+    R_S: TermConfig | None = None
+    S: TermConfig | None = None
+    steer: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(self.steer >= 0, f"steer={self.steer}: it must be at least 0 (0 switches it off)")
+
+    def terms(self) -> dict[str, TermConfig]:
+        """The terms that are on, by regulariser name."""
+        return {name: term for name in REGULARIZERS if (term := getattr(self, name)) is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class NodeClassifierConfig(BaseConfig):
+    """``task: classify``: a neural ODE that classifies images."""
+
+    model: NodeModelConfig
+    data: ImageDataConfig
+    solver: SolverConfig = field(default_factory=SolverConfig)
+    regularize: RegularizeConfig = field(default_factory=RegularizeConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        steer, t1 = self.regularize.steer, self.solver.t1
+        require(steer < t1, f"regularize.steer={steer} reaches back to the start time: keep it below solver.t1={t1}")
+        for name, term in self.regularize.terms().items():
+            require(
+                term.warmup_steps <= self.trainer.steps,
+                f"regularize.{name}.warmup_steps={term.warmup_steps} is longer than the run of "
+                f"trainer.steps={self.trainer.steps}",
+            )

@@ -1,0 +1,67 @@
+"""The family's answers to the shared core (see zoo.core.task.Family)."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from zoo.core.bench import interleaved
+from zoo.core.release import Release
+from zoo.core.task import Card, Family, Split
+from zoo.neural_de.config import NodeClassifierConfig
+from zoo.neural_de.data import image_records
+from zoo.neural_de.predictor import ClassifierPredictor, predict_rows
+from zoo.neural_de.tables import TABLES
+from zoo.neural_de.task import NodeClassifierTask
+
+DATA = {
+    "digits": "scikit-learn's digits (UCI optical recognition of handwritten digits, test part; 1,797 images of 8 x 8, CC BY 4.0)",
+    "mnist": "MNIST (LeCun, Cortes, Burges; 70,000 images of 28 x 28, CC BY-SA 3.0)",
+    "fashion_mnist": "Fashion-MNIST (Zalando Research; 70,000 images of 28 x 28, MIT)",
+}
+
+
+def card(config: NodeClassifierConfig) -> Card:
+    """What a classifier's card says."""
+    shared_step = config.solver.control == "batch"
+    limits = [
+        f"Takes images as in {config.data.name}, pixels scaled to [0, 1]; anything else gets a class all the same.",
+        "One step size is chosen for a whole batch, so a prediction depends, within the solver's tolerance, on the batch it is in."
+        if shared_step
+        else "Each image has its own step size.",
+        f"Tolerance {config.solver.rtol:g} lies below float32's precision (1.2e-7): part of the error estimate is round-off."
+        if config.solver.rtol < 1.2e-7
+        else f"Solved to a tolerance of {config.solver.rtol:g}.",
+    ]
+    summary = "Neural ODE image classifier after Pal, Ma, Shah and Rackauckas, Opening the Blackbox (ICML 2021)."
+    return Card(data=DATA[config.data.name], licence="Apache-2.0", limits=tuple(limits), summary=summary)
+
+
+def measures(releases: Sequence[Release]) -> list[dict[str, float]]:
+    """Seconds to predict one batch of the test set (at most 512 images), warm, releases interleaved, medians of 15."""
+    functions = {}
+    for i, release in enumerate(releases):
+        predictor = ClassifierPredictor(release)
+        images = image_records(predictor.config.data, Split.TEST).images[:512]
+        functions[str(i)] = lambda predictor=predictor, images=images: predictor.solve(images).logits
+    timings = interleaved(functions, repeats=15)
+    return [{"predict_seconds": timings[str(i)].ms / 1e3} for i in range(len(releases))]
+
+
+def predict(predictor: ClassifierPredictor, args: argparse.Namespace) -> list[dict[str, Any]]:
+    return predict_rows(predictor, args.input)
+
+
+FAMILY = Family(
+    name="neural_de",
+    extra=None,
+    title="neural differential equations regularised by their own solver (Opening the Blackbox)",
+    config_types={"classify": NodeClassifierConfig},
+    build=NodeClassifierTask,
+    card=card,
+    predictor=ClassifierPredictor,
+    predict=predict,
+    tables=TABLES,
+    measures=measures,
+)

@@ -1,0 +1,63 @@
+"""The paper's neural ODE for images (Pal et al. 2021, section 4.1.1), as a flax.nnx module."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jax import Array
+
+
+class TimeLinear(nnx.Module):
+    """Linear layer of concat(x, t): x @ kernel + t * time + bias, without building the concatenation.
+
+    Args:
+        features_in: size of x's last axis.
+        features_out: size of the result's last axis.
+        rngs: the source of the initial values, Glorot-uniform over (features_in + 1, features_out) as in the paper's code.
+    """
+
+    def __init__(self, features_in: int, features_out: int, *, rngs: nnx.Rngs) -> None:
+        whole = jax.nn.initializers.glorot_uniform()(rngs.params(), (features_in + 1, features_out), jnp.float32)
+        self.kernel = nnx.Param(whole[:-1])
+        self.time = nnx.Param(whole[-1])
+        self.bias = nnx.Param(jnp.zeros((features_out,), jnp.float32))
+
+    def __call__(self, t: Array, x: Array) -> Array:
+        """x of shape (..., features_in) at the scalar time t -> (..., features_out)."""
+        offset = t.astype(x.dtype) * self.time[...].astype(x.dtype) + self.bias[...].astype(x.dtype)
+        return x @ self.kernel[...].astype(x.dtype) + offset
+
+
+class TanhField(nnx.Module):
+    """dy/dt = tanh(W2 [tanh(W1 [y, t] + b1), t] + b2).
+
+    Args:
+        size: dimension of the state.
+        hidden: width of the inner layer.
+        rngs: the source of the initial values.
+    """
+
+    def __init__(self, size: int, hidden: int, *, rngs: nnx.Rngs) -> None:
+        self.inner = TimeLinear(size, hidden, rngs=rngs)
+        self.outer = TimeLinear(hidden, size, rngs=rngs)
+
+    def __call__(self, t: Array, y: Array) -> Array:
+        """State y of shape (..., size) at the scalar time t -> its derivative, same shape."""
+        return jnp.tanh(self.outer(t, jnp.tanh(self.inner(t, y))))
+
+
+class NodeClassifier(nnx.Module):
+    """An image is the initial value; the state at the end time is classified by a linear layer.
+
+    Args:
+        size: number of pixels.
+        hidden: width of the field's inner layer.
+        classes: number of classes.
+        rngs: the source of the initial values.
+    """
+
+    def __init__(self, size: int, hidden: int, classes: int, *, rngs: nnx.Rngs) -> None:
+        self.field = TanhField(size, hidden, rngs=rngs)
+        glorot = jax.nn.initializers.glorot_uniform()
+        self.head = nnx.Linear(size, classes, kernel_init=glorot, rngs=rngs)

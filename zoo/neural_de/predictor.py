@@ -1,0 +1,127 @@
+"""What ``zoo.load("neural_de/...")`` returns for a classifier."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from zoo.core.errors import UserError
+from zoo.core.release import Release
+from zoo.core.train import load_params, load_task
+from zoo.neural_de.classifier import Forward, forward
+
+
+class ClassifierPredictor:
+    """A trained neural-ODE image classifier.
+
+    Args:
+        release: the checked release.
+
+    Attributes:
+        info: the release's card as data.
+        size: number of pixels it expects.
+    """
+
+    def __init__(self, release: Release) -> None:
+        task = load_task(release)
+        self.info, self.config = release.info, task.config
+        graphdef, _, rest = nnx.split(task.init(jax.random.key(self.config.seed)), task.trainable(), ...)
+        self._params = load_params(task, release)
+        self.size = int(self._params["head"]["kernel"].shape[0])
+        solver = self.config.solver
+        self._forward = jax.jit(lambda params, images: forward(nnx.merge(graphdef, params, rest), images, solver))
+
+    def solve(self, x: Any) -> Forward:
+        """Logits and the solver's statistics.
+
+        Args:
+            x: images in [0, 1], shape (n, pixels), or (pixels,) for one; float32.
+
+        Raises:
+            UserError: another shape, values outside [0, 1] or not finite.
+        """
+        images = np.asarray(x, np.float32)
+        if images.ndim == 1:
+            images = images[None]
+        if images.ndim > 2:
+            images = images.reshape(len(images), -1)
+        if images.shape[1] != self.size:
+            raise UserError(
+                f"images of {images.shape[1]} values: {self.info.name} takes {self.size} pixels each, shape (n, {self.size})"
+            )
+        bad = ~np.isfinite(images) | (images < 0) | (images > 1)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            raise UserError(
+                f"image {row}, pixel {column} is {images[row, column]}: pixels lie in [0, 1], divide by the largest grey value"
+            )
+        return jax.block_until_ready(self._forward(self._params, jnp.asarray(images)))
+
+    def predict_proba(self, x: Any) -> np.ndarray:
+        """Class probabilities, float32, shape (n, classes); see :meth:`solve` for x and the errors.
+
+        Raises:
+            UserError: also where the solve of an image failed (step limit reached or state not finite).
+        """
+        out = self.solve(x)
+        if not bool(out.ok.all()):
+            failed = np.flatnonzero(~np.asarray(out.ok))
+            raise UserError(
+                f"the solve of image {failed[0]} ({failed.size} in all) did not reach its end in "
+                f"{self.config.solver.max_steps} steps: such an image is far from the training data"
+            )
+        return np.asarray(jax.nn.softmax(out.logits, axis=-1))
+
+    def predict(self, x: Any) -> np.ndarray:
+        """The most probable class of each image, int64, shape (n,); see :meth:`predict_proba`."""
+        return self.predict_proba(x).argmax(-1)
+
+
+def read_images(source: str) -> np.ndarray:
+    """Images from a .npy file (n, pixels), a CSV file of one image a line, or CSV on stdin (``-``).
+
+    Raises:
+        UserError: the file is missing or a line does not hold numbers; the line is named.
+    """
+    if source.endswith(".npy"):
+        try:
+            return np.load(source, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{source}: not a readable .npy file of numbers ({error})") from None
+    if source == "-":
+        text = sys.stdin.read()
+    else:
+        try:
+            text = Path(source).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{source}: cannot be read as CSV or .npy ({error})") from None
+    rows: list[list[float]] = []
+    for number, fields in enumerate(csv.reader(io.StringIO(text)), 1):
+        if not fields:
+            continue
+        try:
+            rows.append([float(f) for f in fields])
+        except ValueError as error:
+            raise UserError(f"{source}, line {number}: {error}; expected one image a line, comma-separated pixels") from None
+        if len(rows[-1]) != len(rows[0]):
+            raise UserError(f"{source}, line {number}: {len(rows[-1])} values where the first image has {len(rows[0])}")
+    if not rows:
+        raise UserError(f"{source}: no images in it; expected one image a line, comma-separated pixels")
+    return np.asarray(rows, np.float32)
+
+
+def predict_rows(predictor: ClassifierPredictor, source: str) -> list[dict[str, Any]]:
+    """``zoo predict``: one row an image."""
+    images = read_images(source)
+    probabilities = predictor.predict_proba(images)
+    return [
+        {"index": i, "class": int(p.argmax()), "probability": round(float(p.max()), 6)} for i, p in enumerate(probabilities)
+    ]
