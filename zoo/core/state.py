@@ -27,7 +27,7 @@ from zoo.core.manifest import require_plain, seal, unseal
 from zoo.core.tensorfile import decode, encode, specs
 from zoo.core.trees import flatten, unflatten
 
-__all__ = ["flatten", "latest", "load", "prune", "read_manifest", "save", "unflatten"]
+__all__ = ["flatten", "latest", "load", "present", "prune", "read_manifest", "save", "unflatten"]
 
 MANIFEST = "state.json"
 WEIGHTS = "weights.safetensors"
@@ -137,14 +137,19 @@ def load(
     return tensors, meta
 
 
-def read_manifest(folder: str | Path, *, manifest: str = MANIFEST) -> dict[str, Any]:
+def read_manifest(folder: str | Path, *, manifest: str = MANIFEST, files: bool = True) -> dict[str, Any]:
     """The checked manifest of a state folder, its weights not read: a dict with ``meta``, ``tensors`` and ``files``.
 
+    Args:
+        folder: the state folder.
+        manifest: file name of its manifest.
+        files: check that the listed files are there with the listed sizes.
+
     Raises:
-        DamagedError: the manifest is missing or damaged, or a listed file has another size.
+        DamagedError: the manifest is missing or damaged, or a listed file is missing or has another size.
     """
     folder, content = _open(folder, manifest)
-    for name, entry in content["files"].items():
+    for name, entry in content["files"].items() if files else ():
         _stat(folder, name, entry["size"])
     return content
 
@@ -155,7 +160,7 @@ def latest(parent: str | Path, prefix: str, *, manifest: str = MANIFEST) -> Path
     for leftover in interrupted(parent, rf"{re.escape(prefix)}-\d{{8}}"):
         _log.warning("passing over %s: a save that was interrupted", leftover)
     for folder in reversed(_states(parent, prefix)):
-        if _is_complete(_present(folder), manifest):
+        if _is_complete(present(folder), manifest):
             return folder
         _log.warning("passing over %s: it has no %s, so its save was interrupted", folder, manifest)
     return None
@@ -166,7 +171,7 @@ def prune(
 ) -> None:
     """Remove all states ``<prefix>-<step>`` but the ``keep`` newest complete ones and those of ``keep_steps``."""
     parent = Path(parent)
-    complete = [folder for folder in _states(parent, prefix) if _is_complete(_present(folder), manifest)]
+    complete = [folder for folder in _states(parent, prefix) if _is_complete(present(folder), manifest)]
     wanted = set(complete[-keep:] if keep > 0 else [])
     wanted |= {folder for folder in complete if int(folder.name[-8:]) in keep_steps}
     for leftover in interrupted(parent, rf"{re.escape(prefix)}-\d{{8}}"):
@@ -188,8 +193,8 @@ def _aside(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.old")
 
 
-def _present(folder: Path) -> Path:
-    """``folder``, or the old state set aside where a kill came between the two renames of a replacement."""
+def present(folder: Path) -> Path:
+    """``folder``, or the state set aside for it where a kill came between the two renames of a replacement."""
     return _aside(folder) if not folder.exists() and _aside(folder).is_dir() else folder
 
 
@@ -288,9 +293,9 @@ def _read(folder: Path, name: str, size: int | None) -> bytes:
 
 def _open(folder: str | Path, manifest: str) -> tuple[Path, dict[str, Any]]:
     folder = Path(folder)
-    if _present(folder) != folder:
+    if present(folder) != folder:
         _log.warning("%s: its replacement was interrupted, the state before it is used", folder)
-        folder = _present(folder)
+        folder = present(folder)
     if not folder.is_dir():
         raise DamagedError(f"{folder} does not exist: check the path")
     if not (folder / manifest).is_symlink() and not (folder / manifest).exists():
