@@ -99,7 +99,8 @@ def _checked(path: Path, file: DataFile) -> Path:
     value = sha256_of(path)
     if value not in file.hashes:
         raise DamagedError(
-            f"{path} has SHA-256 {value}, expected {' or '.join(file.hashes)}: remove it, or replace it from {file.source}"
+            f"{path} has SHA-256 {value}, expected {' or '.join(file.hashes)}: remove it, or replace it by the file of "
+            f"{file.source}"
         )
     return path
 

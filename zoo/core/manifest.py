@@ -100,7 +100,7 @@ def _check_shape(content: dict[str, Any]) -> None:
     if not good or not isinstance(content["weights"], str) or content["weights"] not in files:
         raise ValueError("its entries are not those of a manifest")
     for name, tensor in tensors.items():
-        if tensor["dtype"] not in TAGS and tensor["dtype"] not in AS_BYTES:
+        if tensor["dtype"] not in (*TAGS, *AS_BYTES):
             raise ValueError(f"tensor {name!r} has the unknown dtype {tensor['dtype']!r}")
 
 

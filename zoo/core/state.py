@@ -69,7 +69,7 @@ def save(
     names = {weights: b"", **{name: text.encode("utf-8") for name, text in files.items()}}
     if len({manifest, *names}) != len(files) + 2 or not all(_PLAIN_NAME.fullmatch(n) for n in (manifest, *names)):
         raise UserError(f"{sorted(names)} in {folder}: file names must be plain and differ from each other")
-    _require_free(folder, {manifest, *names}, replace)
+    _require_free(folder, manifest, names, replace)
     names[weights] = encode(tensors)
     content = {
         "meta": meta,
@@ -209,7 +209,7 @@ def _states(parent: Path, prefix: str) -> list[Path]:
     return [parent / name for name in sorted({n.removeprefix(".").removesuffix(".old") for n in names})]
 
 
-def _require_free(folder: Path, names: Collection[str], replace: bool) -> None:
+def _require_free(folder: Path, manifest: str, names: Collection[str], replace: bool) -> None:
     if not folder.exists():
         return
     if not folder.is_dir():
@@ -217,10 +217,11 @@ def _require_free(folder: Path, names: Collection[str], replace: bool) -> None:
     found = {p.name for p in folder.iterdir()}
     if found and not replace:
         raise UserError(f"{folder} exists: choose another folder, or remove it")
-    if found - set(names):
-        raise UserError(
-            f"{folder} holds {min(found - set(names))!r}, which is not part of a saved state: choose another folder"
-        )
+    foreign = found - {manifest, *names}
+    if foreign and _is_complete(folder, manifest):
+        foreign -= _open(folder, manifest)[1]["files"].keys()
+    if foreign:
+        raise UserError(f"{folder} holds {min(foreign)!r}, which is not part of a saved state: choose another folder")
 
 
 def _put_in_place(temporary: Path, folder: Path, manifest: str) -> None:
