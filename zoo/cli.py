@@ -18,7 +18,9 @@ from typing import Any, NoReturn
 from zoo import __version__
 from zoo.core.errors import UserError, ZooError, one_line
 
-DESCRIPTION = "A scientific model zoo on JAX: train from Hydra configs, load pretrained models, reproduce papers' tables."
+DESCRIPTION = (
+    "A scientific model zoo on JAX: train from Hydra configs, load pretrained models, reproduce papers' tables."
+)
 
 EXAMPLES = {
     "train": """\
@@ -80,8 +82,12 @@ def build_parser() -> argparse.ArgumentParser:
         return sub
 
     sub = add("train", "train an experiment and write its release", _train)
-    sub.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="<family>/<experiment>, then Hydra overrides key=value")
-    sub.add_argument("--config-dir", action="append", default=[], type=Path, metavar="DIR", help="a folder of your own configs")
+    sub.add_argument(
+        "overrides", nargs="*", metavar="OVERRIDE", help="<family>/<experiment>, then Hydra overrides key=value"
+    )
+    sub.add_argument(
+        "--config-dir", action="append", default=[], type=Path, metavar="DIR", help="a folder of your own configs"
+    )
     sub.add_argument("--cfg", choices=["job"], help="print the composed configuration and stop")
 
     sub = add("evaluate", "compute a model's metrics anew and set them beside its card's", _evaluate)
@@ -102,9 +108,16 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--rows", metavar="A,B", help="only these rows")
     sub.add_argument("--seeds", type=int, default=1, metavar="N", help="number of seeds to train (with --train)")
     sub.add_argument("--train", action="store_true", help="train the rows first")
-    sub.add_argument("--scale", choices=["quick", "paper"], default="quick", help="quick: what two cores can do; paper: its own setting")
+    sub.add_argument(
+        "--scale",
+        choices=["quick", "paper"],
+        default="quick",
+        help="quick: what two cores can do; paper: its own setting",
+    )
     sub.add_argument("--out", type=Path, default=Path("results"), metavar="DIR", help="where CSV, Markdown and JSON go")
-    sub.add_argument("--runs", type=Path, default=Path("runs/reproduce"), metavar="DIR", help="where the trained runs live")
+    sub.add_argument(
+        "--runs", type=Path, default=Path("runs/reproduce"), metavar="DIR", help="where the trained runs live"
+    )
     sub.add_argument("--picture", type=Path, metavar="PNG", help="draw the curves over training (with --train)")
 
     sub = add("bench", "measure speed against a peer or a floor", _bench)

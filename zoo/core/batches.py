@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class ShuffleSampler:
         return np.concatenate([self._order(int(e))[within[epochs == e]] for e in np.unique(epochs)])
 
 
-class _StepSource:
+class _StepSource:  # a grain.sources.RandomAccessDataSource
     """Grain's view of the training stream: element n is the batch of step n."""
 
     def __init__(self, records: Records, sampler: Sampler, steps: int) -> None:
@@ -66,7 +66,7 @@ def training_batches(records: Records, sampler: Sampler, start: int, steps: int)
     """Batches of steps ``start`` to ``steps`` - 1, prefetched in this process (workers would outlive a SIGKILL)."""
     import grain
 
-    dataset = grain.MapDataset.source(_StepSource(records, sampler, steps))
+    dataset = grain.MapDataset.source(cast(Any, _StepSource(records, sampler, steps)))
     iterator = iter(dataset.to_iter_dataset(grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)))
     iterator.set_state({"next_index": start})
     return iterator

@@ -21,9 +21,7 @@ class Timing:
     spread_ms: float
 
 
-def interleaved(
-    functions: Mapping[str, Callable[[], Any]], *, repeats: int = 9, warmup: int = 2
-) -> dict[str, Timing]:
+def interleaved(functions: Mapping[str, Callable[[], Any]], *, repeats: int = 9, warmup: int = 2) -> dict[str, Timing]:
     """Time several functions in turn, A B C A B C ..., so that a drift of the machine's speed meets all alike.
 
     Args:

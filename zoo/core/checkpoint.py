@@ -55,7 +55,12 @@ class RunStates:
 
     def save(self, train_state: TrainState, ledger: Ledger, keep: int) -> Path:
         """Save everything that a killed run needs to end as if it had never been killed."""
-        meta = {"kind": "run-state", "config": dict(self.config), "data": self.data, "ledger": dataclasses.asdict(ledger)}
+        meta = {
+            "kind": "run-state",
+            "config": dict(self.config),
+            "data": self.data,
+            "ledger": dataclasses.asdict(ledger),
+        }
         meta["machine"] = machine.fingerprint()
         tensors = state.flatten(_parts(train_state))
         path = state.save(self.folder / f"{STEP}-{ledger.step:08d}", tensors, meta, replace=True)
@@ -121,4 +126,3 @@ def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[s
     a, b = flatten(old), flatten(new)
     keys = sorted((a.keys() | b.keys()) - set(MAY_CHANGE))
     return [(k, a.get(k), b.get(k)) for k in keys if a.get(k) != b.get(k)]
-

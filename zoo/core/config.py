@@ -109,7 +109,9 @@ def _explain(error: Exception, config_dirs: Sequence[Path]) -> str:
             return f"unknown config group {group!r}{nearest(group, groups(config_dirs))}"
         return f"unknown {group} {option!r}{nearest(option, options)} (known: {', '.join(options)})"
     if "Ambiguous value" in text:
-        return one_line(text.split("\n")[0]).replace("++", "") + ": quote it, write it as a list [a,b], or sweep with -m"
+        return (
+            one_line(text.split("\n")[0]).replace("++", "") + ": quote it, write it as a list [a,b], or sweep with -m"
+        )
     text = re.sub(r"See https?://\S+.*", "", text, flags=re.S)
     return one_line(re.sub(r"full_key: (\S+)\s+object_type=\S+", r"(at \1)", text))
 
@@ -240,7 +242,9 @@ def _converter():
         allowed = typing.get_args(t)
 
         def hook(value: Any, _: Any) -> Any:
-            if value not in allowed or isinstance(value, bool) != any(isinstance(a, bool) and a == value for a in allowed):
+            if value not in allowed or isinstance(value, bool) != any(
+                isinstance(a, bool) and a == value for a in allowed
+            ):
                 raise ValueError(f"={value!r}: it must be one of {', '.join(map(str, allowed))}")
             return value
 

@@ -52,5 +52,7 @@ def draw(runs: Mapping[str, Sequence[Path]], metrics: Sequence[str], title: str,
 
 
 def _series(folder: Path, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    rows: list[dict[str, Any]] = [r for r in read_rows(folder / "metrics.jsonl") if r["split"] == "valid" and metric in r]
+    rows: list[dict[str, Any]] = [
+        r for r in read_rows(folder / "metrics.jsonl") if r["split"] == "valid" and metric in r
+    ]
     return np.asarray([r["step"] for r in rows]), np.asarray([float(r[metric]) for r in rows])

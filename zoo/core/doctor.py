@@ -23,8 +23,13 @@ def report() -> dict[str, dict[str, Any]]:
     return {
         "versions": facts.pop("versions"),
         "machine": {k: v for k, v in facts.items() if not isinstance(v, dict)},
-        "devices": {"jax": ", ".join(f"{d.platform} {d.device_kind}" for d in jax.devices()), "count": jax.device_count()},
+        "devices": {
+            "jax": ", ".join(f"{d.platform} {d.device_kind}" for d in jax.devices()),
+            "count": jax.device_count(),
+        },
         "families": members,
-        "data": {row.pop("folder"): ", ".join(map(str, row.get("sets", []))) or "nothing found" for row in data.found()},
+        "data": {
+            row.pop("folder"): ", ".join(map(str, row.get("sets", []))) or "nothing found" for row in data.found()
+        },
         "models": {row["name"]: row.get("error") or f"{row['size_mb']} MB" for row in hub.catalogue()},
     }

@@ -121,7 +121,7 @@ def fit(task: Task) -> FitResult:
             if due:
                 values = {name: float(value) for name, value in logs.items()}
                 loss = values["loss"]
-                seen = {"learning_rate": float(rate(ledger.step - 1)), "skipped": int(state.skipped)}
+                seen = {"learning_rate": float(np.asarray(rate(ledger.step - 1))), "skipped": int(state.skipped)}
                 log.write(ledger.step, "train", {**values, **seen, "seconds": round(ledger.train_seconds, 3)})
                 progress.update(ledger.step, loss)
             if last or ledger.step % trainer.eval_every == 0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import optax
 
 from zoo.core.schema import OptimizerConfig, TrainerConfig
@@ -33,7 +35,7 @@ def _inverse(rate: float, decay: float) -> optax.Schedule:
 def optimizer(config: OptimizerConfig, trainer: TrainerConfig) -> optax.GradientTransformation:
     """The gradient transformation: clipping by global norm if asked for, then the named optimiser."""
     rate = schedule(config, trainer.steps)
-    adam = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
+    adam: dict[str, Any] = {"b1": config.b1, "b2": config.b2, "eps": config.eps}
     match config.name:
         case "sgd":
             main = optax.sgd(rate)

@@ -51,7 +51,7 @@ class Progress:
         rate = self._rate(step)
         left = (self.total - step) / rate if rate > 0 else 0.0
         shown = "  ".join(f"{k} {v:.4g}" for k, v in metrics.items())
-        line = f"{self.title}  step {step}/{self.total}  {rate:.1f} steps/s  {_clock(left)} left  loss {loss:.4f}  {shown}"
+        line = f"{self.title}  step {step}/{self.total}  {rate:.1f} steps/s  {_clock(left)} left  loss {loss:.4f}  valid: {shown}"
         if self._live is not None:
             self._live.console.print(line, soft_wrap=True, highlight=False)
         else:

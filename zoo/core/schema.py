@@ -123,9 +123,9 @@ class BaseConfig:
     run: RunConfig
     trainer: TrainerConfig
     optimizer: OptimizerConfig
+    model: Any
+    data: Any
     logger: LoggerConfig = field(default_factory=LoggerConfig)
-    model: Any = None
-    data: Any = None
 
     def __post_init__(self) -> None:
         require(self.seed >= 0, f"seed={self.seed}: it must be at least 0")

@@ -40,9 +40,10 @@ class TrainState:
 
 def initial_state(params: Any, tx: optax.GradientTransformation, trainer: TrainerConfig) -> TrainState:
     """The state before step 0."""
-    zero = jnp.zeros((), jnp.int32)
+    # Each leaf is an array of its own: the state is donated, and one buffer cannot be donated twice.
     ema = jax.tree.map(jnp.copy, params) if trainer.ema else None
-    return TrainState(zero, params, tx.init(params), ema, zero, zero - 1)
+    counters = [jnp.full((), start, jnp.int32) for start in (0, 0, -1)]
+    return TrainState(counters[0], params, tx.init(params), ema, counters[1], counters[2])
 
 
 def make_step(
@@ -79,7 +80,7 @@ def make_step(
     def step_fn(state: TrainState, frozen: Any, batch: dict[str, jax.Array], key: jax.Array):
         key = jax.random.fold_in(key, state.step)
         (loss, logs), grads = accumulated(state.params, frozen, batch, state.step, key)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         good = jnp.isfinite(loss) & jnp.isfinite(norm)
         halted = state.bad_step >= 0
         updates, opt_state = tx.update(grads, state.opt_state, state.params)

@@ -83,7 +83,9 @@ class Table:
         known = [row.name for row in self.rows]
         for name in names:
             if name not in known:
-                raise UserError(f"table {self.name} has no row {name!r}{nearest(name, known)} (rows: {', '.join(known)})")
+                raise UserError(
+                    f"table {self.name} has no row {name!r}{nearest(name, known)} (rows: {', '.join(known)})"
+                )
         return tuple(row for row in self.rows if row.name in names)
 
 
@@ -96,7 +98,9 @@ def find(name: str) -> Table:
 
     member, _, short = name.partition("/")
     if member not in families() or not short:
-        raise UserError(f"no table {name!r}: tables are named <family>/<name>, families: {', '.join(sorted(families()))}")
+        raise UserError(
+            f"no table {name!r}: tables are named <family>/<name>, families: {', '.join(sorted(families()))}"
+        )
     tables = family(member).tables
     if short not in tables:
         known = [f"{member}/{t}" for t in tables]
@@ -176,7 +180,20 @@ def write_results(table: Table, document: Mapping[str, Any], facts: Mapping[str,
     """
     stem = folder / table.name
     stem.parent.mkdir(parents=True, exist_ok=True)
-    columns = ["row", "metric", "value", "std", "paper", "unit", "seeds", "scale", "config", "machine", "reduced", "command"]
+    columns = [
+        "row",
+        "metric",
+        "value",
+        "std",
+        "paper",
+        "unit",
+        "seeds",
+        "scale",
+        "config",
+        "machine",
+        "reduced",
+        "command",
+    ]
     with stem.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(columns)

@@ -69,7 +69,7 @@ class Task(Protocol):
     0 are padding and must change nothing.
     """
 
-    config: BaseConfig
+    config: Any  # the family's own subclass of BaseConfig
     monitor: Monitor
 
     def init(self, key: jax.Array) -> nnx.Module:
@@ -85,7 +85,7 @@ class Task(Protocol):
         ...
 
     def loss(
-        self, model: nnx.Module, batch: Batch, *, step: jax.Array, key: jax.Array
+        self, model: Any, batch: Batch, *, step: jax.Array, key: jax.Array
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """The scalar loss of a training batch and scalars to log (each a mean over the batch).
 
@@ -97,7 +97,7 @@ class Task(Protocol):
         """
         ...
 
-    def evaluate(self, model: nnx.Module, batch: Batch) -> Any:
+    def evaluate(self, model: Any, batch: Batch) -> Any:
         """A PyTree of arrays for one evaluation batch, computed on the device; no randomness."""
         ...
 

@@ -116,7 +116,9 @@ def load_task(loaded: release.Release) -> Task:
     """The task a release was trained for, from its own configuration."""
     info = loaded.info
     if info.config.get("family") != info.family:
-        raise UserError(f"{loaded.path}: its configuration is of family {info.config.get('family')!r}, not {info.family!r}")
+        raise UserError(
+            f"{loaded.path}: its configuration is of family {info.config.get('family')!r}, not {info.family!r}"
+        )
     return family(info.family).build(typed(info.config))
 
 
@@ -146,4 +148,3 @@ def _split(text: str) -> Split:
         return Split(text)
     except ValueError:
         raise UserError(f"split {text!r}: it must be one of {', '.join(Split)}") from None
-

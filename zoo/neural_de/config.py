@@ -60,7 +60,9 @@ class TermConfig:
     warmup_steps: int = 0
 
     def __post_init__(self) -> None:
-        require(self.coefficient > 0, f"coefficient={self.coefficient}: it must be above 0; leave the term out for none")
+        require(
+            self.coefficient > 0, f"coefficient={self.coefficient}: it must be above 0; leave the term out for none"
+        )
         require(self.final is None or self.final > 0, f"final={self.final}: an exponential schedule ends above 0")
         require(self.warmup_steps >= 0, f"warmup_steps={self.warmup_steps}: it must be at least 0")
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 from jax import Array
+from jax.typing import ArrayLike
 
 
 class TimeLinear(nnx.Module):
@@ -23,9 +24,9 @@ class TimeLinear(nnx.Module):
         self.time = nnx.Param(whole[-1])
         self.bias = nnx.Param(jnp.zeros((features_out,), jnp.float32))
 
-    def __call__(self, t: Array, x: Array) -> Array:
+    def __call__(self, t: ArrayLike, x: Array) -> Array:
         """x of shape (..., features_in) at the scalar time t -> (..., features_out)."""
-        offset = t.astype(x.dtype) * self.time[...].astype(x.dtype) + self.bias[...].astype(x.dtype)
+        offset = jnp.asarray(t, x.dtype) * self.time[...].astype(x.dtype) + self.bias[...].astype(x.dtype)
         return x @ self.kernel[...].astype(x.dtype) + offset
 
 
@@ -42,7 +43,7 @@ class TanhField(nnx.Module):
         self.inner = TimeLinear(size, hidden, rngs=rngs)
         self.outer = TimeLinear(hidden, size, rngs=rngs)
 
-    def __call__(self, t: Array, y: Array) -> Array:
+    def __call__(self, t: ArrayLike, y: Array) -> Array:
         """State y of shape (..., size) at the scalar time t -> its derivative, same shape."""
         return jnp.tanh(self.outer(t, jnp.tanh(self.inner(t, y))))
 

@@ -35,9 +35,13 @@ class ClassifierPredictor:
         self.info, self.config = release.info, task.config
         graphdef, _, rest = nnx.split(task.init(jax.random.key(self.config.seed)), task.trainable(), ...)
         self._params = load_params(task, release)
-        self.size = int(self._params["head"]["kernel"].shape[0])
-        solver = self.config.solver
-        self._forward = jax.jit(lambda params, images: forward(nnx.merge(graphdef, params, rest), images, solver))
+        self.size = int(nnx.to_pure_dict(self._params)["head"]["kernel"].shape[0])
+
+        def run(params: Any, images: jax.Array) -> Forward:
+            model: Any = nnx.merge(graphdef, params, rest)
+            return forward(model, images, task.config.solver)
+
+        self._forward = jax.jit(run)
 
     def solve(self, x: Any) -> Forward:
         """Logits and the solver's statistics.
@@ -110,7 +114,9 @@ def read_images(source: str) -> np.ndarray:
         try:
             rows.append([float(f) for f in fields])
         except ValueError as error:
-            raise UserError(f"{source}, line {number}: {error}; expected one image a line, comma-separated pixels") from None
+            raise UserError(
+                f"{source}, line {number}: {error}; expected one image a line, comma-separated pixels"
+            ) from None
         if len(rows[-1]) != len(rows[0]):
             raise UserError(f"{source}, line {number}: {len(rows[-1])} values where the first image has {len(rows[0])}")
     if not rows:
@@ -123,5 +129,6 @@ def predict_rows(predictor: ClassifierPredictor, source: str) -> list[dict[str, 
     images = read_images(source)
     probabilities = predictor.predict_proba(images)
     return [
-        {"index": i, "class": int(p.argmax()), "probability": round(float(p.max()), 6)} for i, p in enumerate(probabilities)
+        {"index": i, "class": int(p.argmax()), "probability": round(float(p.max()), 6)}
+        for i, p in enumerate(probabilities)
     ]

@@ -59,11 +59,16 @@ def digits_node() -> Table:
         source="Paper: Pal, Ma, Shah, Rackauckas 2021, table of MNIST NODE (28 x 28 images, batch 512, 75 epochs, its own machine).",
         metrics=METRICS,
         rows=tuple(
-            Row(method, _paper(method), f"neural_de/digits-{name}", f"neural_de/digits-{name}" if name in packaged else None)
+            Row(
+                method,
+                _paper(method),
+                f"neural_de/digits-{name}",
+                f"neural_de/digits-{name}" if name in packaged else None,
+            )
             for method, name in EXPERIMENTS.items()
         ),
         curves=("accuracy", "nfe"),
-        note="Ours and the paper's are different data sets: compare the rows of one, not one with the other. Train time without compilation.",
+        note="Ours and the paper's are different data sets: compare rows within one of them. Train time is without compilation.",
     )
 
 
