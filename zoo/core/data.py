@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import hashlib
@@ -122,7 +123,8 @@ def _fetch(file: DataFile, target: Path) -> Path:
         reason = "no space left" if error.errno == errno.ENOSPC else error.strerror or str(error)
         raise ZooError(f"{target} was not written: {reason}: make room, or set ZOO_CACHE to another folder") from error
     finally:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            draft.unlink()
 
 
 def _download(url: str, draft: Path) -> str:
