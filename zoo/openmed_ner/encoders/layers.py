@@ -1,0 +1,145 @@
+"""The parts of encoders: linear maps that may carry an adapter, layer norm, embeddings, dropout, attention.
+
+No module holds random state: whoever wants dropout passes a key, and no key means none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from zoo.core.errors import UserError
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "gelu": lambda x: jax.nn.gelu(x, approximate=False),
+    "gelu_new": lambda x: jax.nn.gelu(x, approximate=True),
+    "gelu_pytorch_tanh": lambda x: jax.nn.gelu(x, approximate=True),
+    "relu": jax.nn.relu,
+    "silu": jax.nn.silu,
+    "swish": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+
+# Added to the scores of keys that must not be seen. Finite, so that a row of padding alone gives numbers and no NaN.
+MASKED = -1e9
+
+
+def activation(name: str) -> Callable[[jax.Array], jax.Array]:
+    """The activation that config.json calls ``name``; UserError for one that is not implemented."""
+    if name not in ACTIVATIONS:
+        raise UserError(f"config.json: hidden_act={name!r} is not implemented (known: {', '.join(ACTIVATIONS)})")
+    return ACTIVATIONS[name]
+
+
+def split_key(key: jax.Array | None, count: int) -> list[jax.Array | None]:
+    """``count`` independent keys, or as many None."""
+    return [None] * count if key is None else list(jax.random.split(key, count))
+
+
+def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
+    """Zero each element with probability ``rate`` (to 1/65536), scale the rest by 1 / (1 - rate); no ``key``: ``x``."""
+    if key is None or rate == 0.0:
+        return x
+    # Sixteen bits an element: random bits are what dropout costs on a CPU.
+    keep = jax.random.bits(key, x.shape, jnp.uint16) >= jnp.uint16(round(rate * 65536))
+    return jnp.where(keep, x * (1.0 / (1.0 - rate)), 0.0)
+
+
+class Linear(nnx.Module):
+    """y = x W + b, plus the low-rank update of an adapter where one is attached.
+
+    Args:
+        n_in: features in.
+        n_out: features out.
+        scale: standard deviation of the initial W (b starts at zero).
+        rngs: the source of the initial values.
+    """
+
+    def __init__(self, n_in: int, n_out: int, *, scale: float, rngs: nnx.Rngs) -> None:
+        self.kernel = nnx.Param(scale * jax.random.normal(rngs.params(), (n_in, n_out), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros((n_out,), jnp.float32))
+        self.lora: nnx.Module | None = nnx.data(None)
+
+    def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
+        y = x @ self.kernel[...] + self.bias[...]
+        if self.lora is None or self.lora.merged:  # pyright: ignore[reportAttributeAccessIssue]
+            return y
+        return y + self.lora(x, key)  # pyright: ignore[reportCallIssue]
+
+
+class LayerNorm(nnx.Module):
+    """(x - mean) / sqrt(var + eps) * scale + bias over the last axis.
+
+    Args:
+        size: features.
+        eps: added to the variance; config.json's ``layer_norm_eps``.
+    """
+
+    def __init__(self, size: int, eps: float) -> None:
+        self.scale = nnx.Param(jnp.ones((size,), jnp.float32))
+        self.bias = nnx.Param(jnp.zeros((size,), jnp.float32))
+        self.eps = eps
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        mean = x.mean(-1, keepdims=True)
+        centred = x - mean
+        variance = jnp.square(centred).mean(-1, keepdims=True)
+        return centred * jax.lax.rsqrt(variance + self.eps) * self.scale[...] + self.bias[...]
+
+
+class Embedding(nnx.Module):
+    """A table of vectors, ``table`` of shape (count, size), looked up by id."""
+
+    def __init__(self, count: int, size: int, *, scale: float, rngs: nnx.Rngs) -> None:
+        self.table = nnx.Param(scale * jax.random.normal(rngs.params(), (count, size), jnp.float32))
+
+    def __call__(self, ids: jax.Array) -> jax.Array:
+        # Ids are checked on the host (encoders.common.check_batch); "clip" spares the device a second check.
+        return jnp.take(self.table[...], ids, axis=0, mode="clip")
+
+
+def attention_bias(mask: jax.Array, segments: jax.Array | None) -> jax.Array:
+    """What is added to attention scores: 0 where a key may be seen, -1e9 where not.
+
+    Args:
+        mask: (batch, length), 0 at padding.
+        segments: (batch, length) int or None; where several texts share a row, a piece sees its own number only.
+
+    Returns:
+        float32, (batch, 1, 1, length), or (batch, 1, length, length) with segments.
+    """
+    visible = (mask != 0)[:, None, None, :]
+    if segments is not None:
+        visible = visible & (segments[:, None, :, None] == segments[:, None, None, :])
+    return jnp.where(visible, 0.0, MASKED).astype(jnp.float32)
+
+
+def attention(
+    q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array, *, heads: int, rate: float, key: jax.Array | None
+) -> jax.Array:
+    """Scaled dot-product attention, softmax(q k^T / sqrt(d) + bias) v for each head.
+
+    Args:
+        q, k, v: (batch, length, hidden).
+        bias: broadcastable to (batch, heads, length, length).
+        heads: number of heads; d = hidden / heads.
+        rate: dropout of the attention weights, used with ``key``.
+        key: random key, or None for no dropout.
+
+    Returns:
+        (batch, length, hidden).
+    """
+    batch, length, hidden = q.shape
+    d = hidden // heads
+
+    def by_head(x: jax.Array) -> jax.Array:
+        return x.reshape(batch, length, heads, d).transpose(0, 2, 1, 3)
+
+    scores = jnp.einsum("bhqd,bhkd->bhqk", by_head(q * (1.0 / math.sqrt(d))), by_head(k)) + bias
+    weights = dropout(jax.nn.softmax(scores, axis=-1), rate, key)
+    mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, by_head(v))
+    return mixed.transpose(0, 2, 1, 3).reshape(batch, length, hidden)
