@@ -89,7 +89,7 @@ def test_no_experiment_names_the_known() -> None:
 def test_typo_inside_an_experiment_file(tmp_path: Path) -> None:
     folder = tmp_path / "experiment" / "mine"
     folder.mkdir(parents=True)
-    base = f"# @package _global_\ndefaults:\n  - {ER}\nname: mine/a\n"
+    base = f"# @package _global_\ndefaults:\n  - /experiment/{ER}\nname: mine/a\n"
     (folder / "good.yaml").write_text(base + "trainer: {steps: 7}\n")
     (folder / "bad.yaml").write_text(base + "trainer: {setps: 7}\n")
     config = typed(compose(["mine/good"], [tmp_path]))

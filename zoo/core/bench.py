@@ -81,8 +81,9 @@ def row(
 def benches() -> dict[str, Callable[..., list[dict[str, Any]]]]:
     """Every benchmark by name: ``core`` and what the installed families offer."""
     from zoo.core.families import families, family
+    from zoo.core.overhead import core_rows
 
-    found: dict[str, Callable[..., list[dict[str, Any]]]] = {}
+    found: dict[str, Callable[..., list[dict[str, Any]]]] = {"core": core_rows}
     for name in families():
         try:
             found |= family(name).benches

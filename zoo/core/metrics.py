@@ -41,6 +41,7 @@ class MetricsLog:
     def write(self, step: int, split: str, values: dict[str, Any]) -> None:
         """Log ``values`` of ``split`` at ``step``."""
         self._file.write(_line({"step": step, "split": split, **values}))
+        self._file.flush()  # so that a person or a plot can follow the run
         if self._board is not None:
             for name, value in values.items():
                 if isinstance(value, int | float) and math.isfinite(value):

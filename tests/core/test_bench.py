@@ -1,0 +1,36 @@
+"""Timing: what is called how often, and what a row says."""
+
+from __future__ import annotations
+
+import pytest
+
+from zoo.core import bench
+from zoo.core.bench import Timing, interleaved, row
+from zoo.core.errors import UserError
+
+
+def test_functions_take_turns_after_a_warm_up() -> None:
+    calls: list[str] = []
+    timings = interleaved({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, repeats=3, warmup=2)
+    assert calls == ["a", "a", "b", "b", "a", "b", "a", "b", "a", "b"]
+    assert timings.keys() == {"a", "b"}
+    assert all(t.ms >= 0 and t.spread_ms >= 0 for t in timings.values())
+
+
+def test_the_median_and_not_an_outlier_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.001, 1.0, 1.002, 2.0, 7.0, 10.0, 10.003, 20.0, 20.002])
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(clock))
+    assert interleaved({"a": lambda: None}, repeats=5, warmup=0)["a"].ms == pytest.approx(2.0, abs=1.01)
+
+
+def test_ratio_is_peer_over_ours() -> None:
+    line = row("solve", Timing(2.0, 0.1), floor_ms=1.5, peer="other", peer_timing=Timing(8.0, 0.5))
+    assert line == {
+        "name": "solve", "ms": 2.0, "spread_ms": 0.1, "floor_ms": 1.5, "peer": "other", "peer_ms": 8.0, "ratio": 4.0,
+    }  # fmt: skip
+    assert row("alone", Timing(1.0, 0.0))["ratio"] is None
+
+
+def test_unknown_benchmark_is_named() -> None:
+    with pytest.raises(UserError, match=r"no benchmark .cor.*core"):
+        bench.run("cor")
