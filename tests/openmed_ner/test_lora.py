@@ -319,3 +319,22 @@ def test_saving_needs_adapters_that_are_not_merged_and_their_settings(tmp_path):
     with pytest.raises(UserError, match="unmerge"):
         save_adapter(tmp_path / "a", model, config)
     assert not list(tmp_path.iterdir())
+
+
+def test_an_mlm_adapter_for_another_embedding_is_refused(tmp_path):
+    model = load_masked_lm(GOLDEN / "bert_mlm").model
+    config = LoraConfig(rank=2)
+    add_adapters(model, config, jax.random.key(0))
+    save_adapter(tmp_path / "whole", model, config)
+    save_adapter(tmp_path / "small", model, config, tied_output=False)
+    name = "base_model.model.cls.predictions.decoder.weight"
+    assert name in load_file(tmp_path / "whole" / "adapter_model.safetensors")
+    assert name not in load_file(tmp_path / "small" / "adapter_model.safetensors")
+    load_adapter(tmp_path / "small", load_masked_lm(GOLDEN / "bert_mlm").model)
+
+    def edit(tensors):
+        tensors[name] = tensors[name] + 1
+
+    spoil(tmp_path / "whole", edit)
+    with pytest.raises(UserError, match="untied output weights"):
+        load_adapter(tmp_path / "whole", load_masked_lm(GOLDEN / "bert_mlm").model)

@@ -37,7 +37,12 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
 
 
 def save_adapter(
-    folder: str | Path, model: TokenClassifier | MaskedLM, config: LoraConfig, *, base_name: str | None = None
+    folder: str | Path,
+    model: TokenClassifier | MaskedLM,
+    config: LoraConfig,
+    *,
+    base_name: str | None = None,
+    tied_output: bool = True,
 ) -> None:
     """Write the adapters and the head of ``model`` as PEFT does.
 
@@ -46,6 +51,8 @@ def save_adapter(
         model: carries adapters that are not merged.
         config: what they were made with.
         base_name: ``base_model_name_or_path``, what a reader loads the base by.
+        tied_output: for a masked language model, write the output matrix too although it is the word embedding: PEFT asks
+            for it (without it the file is small and PEFT refuses it).
 
     Raises:
         UserError: no adapters, merged ones, other settings than ``config``, or the folder exists.
@@ -72,6 +79,9 @@ def save_adapter(
         value = np.asarray(leaves[row.path][...])
         value = np.ascontiguousarray(value.T) if row.transform == "transpose" else value
         tensors[_PREFIX + row.source] = value
+    if isinstance(model, MaskedLM) and tied_output:
+        for twin in architecture(model.config.model_type).tied:
+            tensors[_PREFIX + twin] = _tied_value(model, twin)
     settings = {
         "peft_type": "LORA",
         "task_type": "TOKEN_CLS" if isinstance(model, TokenClassifier) else None,
@@ -167,8 +177,12 @@ def load_adapter(folder: str | Path, model: TokenClassifier | MaskedLM) -> LoraC
             problems.append(f"{name} holds values that are not finite")
         values[name] = value
     known = {**targets, **head}
-    tied = architecture(model.config.model_type).tied
-    problems += [f"unknown {name}" for name in sorted(stored) if name not in known and name not in tied]
+    tied = architecture(model.config.model_type).tied if isinstance(model, MaskedLM) else {}
+    for name in sorted(stored.keys() - known.keys()):
+        if name not in tied:
+            problems.append(f"unknown {name}")
+        elif not np.array_equal(stored[name], values.get(tied[name], _tied_value(model, name))):
+            problems.append(f"{name} differs from {tied[name]}: untied output weights are not implemented")
     if problems:
         drop_adapters(model)  # leave the model as it was
         raise UserError(f"{path} does not fit the model: {'; '.join(problems[:20])}")
@@ -180,6 +194,13 @@ def load_adapter(folder: str | Path, model: TokenClassifier | MaskedLM) -> LoraC
 def _head_rows(model: TokenClassifier | MaskedLM) -> list[Row]:
     arch = architecture(model.config.model_type)
     return [row for row in arch.rows(model.config, model.kind) if row.path.startswith("head.")]
+
+
+def _tied_value(model: TokenClassifier | MaskedLM, name: str) -> np.ndarray:
+    arch = architecture(model.config.model_type)
+    source = arch.tied[name]
+    path = next(row.path for row in arch.rows(model.config, "mlm") if row.source == source)
+    return np.asarray(flatten(model)[path][...])
 
 
 def _plain(name: str) -> str:
