@@ -68,11 +68,17 @@ def test_a_path_comes_first(places: dict[str, Path], tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    "name", ["toy", "toy/", "/", ".", "./toy/one", "../toy/one", "toy/../one", "a/b/c", "", "~/nothing"]
+    "name",
+    ["toy", "toy/", "/", ".", "./toy/one", "../toy/one", "toy/../one", "a/b/c", "", "~/nothing", "~nobody-here/x"],
 )
 def test_what_is_no_name_and_no_release_folder(places: dict[str, Path], name: str):
     with pytest.raises(UserError, match=r"release name"):
         hub.resolve(name)
+
+
+def test_a_name_longer_than_any_file_name(places: dict[str, Path]):
+    with pytest.raises(UserError, match="cannot be read"):
+        hub.resolve("toy/" + "a" * 5000)
 
 
 def test_a_folder_without_release(places: dict[str, Path], tmp_path: Path):

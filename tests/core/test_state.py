@@ -378,9 +378,13 @@ def test_replace_leaves_a_folder_of_something_else_alone(tmp_path: Path):
         state.save(tmp_path / "file", TENSORS, META, replace=True)
 
 
-def test_an_empty_folder_is_free(tmp_path: Path):
+def test_an_empty_folder_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "s").mkdir()
     assert_intact(state.save(tmp_path / "s", TENSORS, META))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert_intact(state.save(".", TENSORS, META))
+    assert_intact(tmp_path / "here")
 
 
 POINTS = ("before-manifest", "before-rename", "between-renames", "after-rename")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,10 @@ def resolve(name_or_path: str | Path, *, revision: str | None = None, refresh: b
     if revision or refresh:
         raise UserError(f"{text!r} has no revisions: only models of the hub have, as hf:owner/repo@revision")
 
-    folder = _folder(Path(text).expanduser())
+    try:
+        folder = _folder(Path(os.path.expanduser(text)))
+    except OSError as error:
+        raise UserError(f"{text[:200]!r} cannot be read ({error.strerror}): check the path") from None
     if folder is not None:
         return folder
     if (

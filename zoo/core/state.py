@@ -66,6 +66,8 @@ def save(
         ZooError: the disk is full or cannot be written; nothing was changed.
     """
     folder = Path(folder)
+    if folder.name in ("", ".."):  # it needs a name for its sibling to be named after
+        folder = folder.resolve()
     names = {weights: b"", **{name: text.encode("utf-8") for name, text in files.items()}}
     if len({manifest, *names}) != len(files) + 2 or not all(_PLAIN_NAME.fullmatch(n) for n in (manifest, *names)):
         raise UserError(f"{sorted(names)} in {folder}: file names must be plain and differ from each other")
