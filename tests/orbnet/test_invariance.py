@@ -110,7 +110,7 @@ def test_separated_molecules_do_not_see_each_other(molecule, kind):
     """Water beside water at 80 bohr: its features are those of one, up to the 1/R tail that GFN1 charges leave."""
     water = molecule("water")
     two = Molecule(
-        np.tile(water.numbers, 2), np.concatenate([water.positions_bohr, water.positions_bohr + [0, 80.0, 0]])
+        np.tile(water.numbers, 2), np.concatenate([water.positions_bohr, water.positions_bohr + np.array([0, 80.0, 0])])
     )
     one, pair = features(converge(water), kind), features(converge(two), kind)
     assert (pair.n_nodes, pair.n_edges) == (2 * one.n_nodes, 2 * one.n_edges)
