@@ -54,17 +54,13 @@ def unpack(archive: str | Path, dest: str | Path, *, max_bytes: int = MAX_BYTES,
     left, seen = max_bytes, set()
     with temporary_sibling(dest) as temporary:
         try:
-            for name, size, content in _members(archive):
+            for name, content in _members(archive):
                 if len(seen) >= max_files:
                     raise UserError(f"{archive} holds more than {max_files} files: unpack it by hand if you trust it")
                 target = _target(archive, name)
                 if target in seen:
                     raise UserError(f"{archive} holds {name!r} twice: it is refused")
                 seen.add(target)
-                if size > left:
-                    raise UserError(
-                        f"{archive} unpacks to more than {max_bytes} bytes: unpack it by hand if you trust it"
-                    )
                 path = temporary / target
                 if content is None:
                     path.mkdir(parents=True, exist_ok=True)
@@ -95,8 +91,8 @@ def unpack(archive: str | Path, dest: str | Path, *, max_bytes: int = MAX_BYTES,
     return dest
 
 
-def _members(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
-    """(name, stated size, content or None for a folder) of each member."""
+def _members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
+    """(name, content or None for a folder) of each member; sizes that headers state are not believed."""
     if archive.name.lower().endswith(".zip"):
         return _zip_members(archive)
     for suffix, opener in _OPENERS.items():
@@ -105,20 +101,20 @@ def _members(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
     raise UserError(f"{archive} has an unknown ending: known are .zip, {', '.join(_OPENERS)}")
 
 
-def _zip_members(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
+def _zip_members(archive: Path) -> Iterator[tuple[str, IO[bytes] | None]]:
     with zipfile.ZipFile(archive) as file:
         for member in file.infolist():
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise UserError(f"{archive} holds {member.filename!r}, a link or device: it is refused")
             if member.is_dir():
-                yield member.filename, 0, None
+                yield member.filename, None
             else:
                 with file.open(member) as content:
-                    yield member.filename, member.file_size, content
+                    yield member.filename, content
 
 
-def _tar_members(archive: Path, opener: Callable[..., Any]) -> Iterator[tuple[str, int, IO[bytes] | None]]:
+def _tar_members(archive: Path, opener: Callable[..., Any]) -> Iterator[tuple[str, IO[bytes] | None]]:
     with opener(archive, "rb") as raw:
         source = _Metered(raw)
         with tarfile.open(fileobj=source, mode="r|") as file:
@@ -130,7 +126,7 @@ def _tar_members(archive: Path, opener: Callable[..., Any]) -> Iterator[tuple[st
                 if member.issparse() or not (member.isreg() or member.isdir()):
                     raise UserError(f"{archive} holds {member.name!r}, a link or device: it is refused")
                 source.allowance = member.size + MAX_HEADER_BYTES
-                yield member.name, member.size, file.extractfile(member) if member.isreg() else None
+                yield member.name, file.extractfile(member) if member.isreg() else None
 
 
 class _Metered(io.RawIOBase):
