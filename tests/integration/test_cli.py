@@ -124,7 +124,9 @@ def test_mistakes_are_one_line_and_exit_2(tmp_path: Path, arguments: list[str], 
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "predict", "list", "show", "reproduce", "bench", "doctor"])
+@pytest.mark.parametrize(
+    "command", ["", "train", "evaluate", "predict", "list", "show", "reproduce", "bench", "doctor"]
+)
 def test_help(tmp_path: Path, command: str) -> None:
     done = zoo(*filter(None, [command]), "--help", cwd=tmp_path)
     assert done.returncode == 0

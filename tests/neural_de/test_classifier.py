@@ -1,0 +1,170 @@
+"""The classifier's forward pass, loss and data against independent ways to the same numbers."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+from pathlib import Path
+
+import diffrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from zoo.core.config import compose
+from zoo.core.data import DataFile
+from zoo.core.errors import MissingDataError, UserError
+from zoo.core.task import Split
+from zoo.core.train import typed
+from zoo.neural_de import data
+from zoo.neural_de.classifier import forward, rms_norm
+from zoo.neural_de.config import SolverConfig, TermConfig
+from zoo.neural_de.data import ImageDataConfig, image_records
+from zoo.neural_de.models import NodeClassifier, TimeLinear
+from zoo.neural_de.task import NodeClassifierTask, coefficient
+
+SOLVER = SolverConfig(rtol=1e-5, atol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def model() -> NodeClassifier:
+    return NodeClassifier(64, 20, 10, rngs=nnx.Rngs(0))
+
+
+@pytest.fixture(scope="module")
+def images() -> jax.Array:
+    return jnp.asarray(image_records(ImageDataConfig(name="digits", valid=180), Split.TRAIN).images[:16])
+
+
+def test_time_linear_is_the_concatenation() -> None:
+    layer = TimeLinear(5, 3, rngs=nnx.Rngs(0))
+    x, t = jax.random.normal(jax.random.key(0), (4, 5)), 0.7
+    whole = jnp.concatenate([layer.kernel[...], layer.time[...][None]])
+    expected = jnp.concatenate([x, jnp.full((4, 1), t)], axis=1) @ whole + layer.bias[...]
+    np.testing.assert_allclose(layer(t, x), expected, atol=1e-6)
+
+
+def test_forward_equals_stock_diffrax(model: NodeClassifier, images: jax.Array) -> None:
+    out = forward(model, images, SOLVER)
+    stock = diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: model.field(t, y)),
+        diffrax.Tsit5(), 0.0, 1.0, None, images,
+        stepsize_controller=diffrax.PIDController(rtol=1e-5, atol=1e-5),
+    )  # fmt: skip
+    np.testing.assert_allclose(out.logits, model.head(stock.ys[-1]), atol=1e-5)
+    assert int(out.steps) == int(stock.stats["num_steps"])
+    assert bool(out.ok.all())
+
+
+def test_per_sample_control_equals_a_loop(model: NodeClassifier, images: jax.Array) -> None:
+    solver = SolverConfig(rtol=1e-5, atol=1e-5, control="sample")
+    together = forward(model, images[:3], solver)
+    alone = [forward(model, images[i : i + 1], SOLVER) for i in range(3)]
+    np.testing.assert_allclose(together.logits, jnp.concatenate([a.logits for a in alone]), atol=1e-5)
+    assert float(together.nfe) == pytest.approx(np.mean([float(a.nfe) for a in alone]))
+
+
+def test_rows_of_weight_0_change_nothing(model: NodeClassifier, images: jax.Array) -> None:
+    padded = jnp.concatenate([images[:5], 50 * images[5:8]])
+    weight = jnp.asarray([1.0] * 5 + [0.0] * 3)
+    alone = forward(model, images[:5], SOLVER, weight=jnp.ones(5))
+    out = forward(model, padded, SOLVER, weight=weight)
+    np.testing.assert_allclose(out.logits[:5], alone.logits, atol=1e-6)
+    assert float(out.nfe) == float(alone.nfe)
+    unweighted = forward(model, padded, SOLVER)
+    assert float(unweighted.nfe) != float(alone.nfe)  # the weights are what protects them
+
+
+def test_norm_is_the_root_mean_square_with_gradient_0_at_0() -> None:
+    x = jax.random.normal(jax.random.key(0), (4, 6))
+    assert float(rms_norm(None)(x)) == pytest.approx(float(jnp.sqrt(jnp.mean(x**2))))
+    assert float(rms_norm(jnp.ones(4))(x)) == pytest.approx(float(rms_norm(None)(x)), rel=1e-6)
+    for norm in (rms_norm(None), rms_norm(jnp.ones(4)), rms_norm(jnp.zeros(4))):
+        assert np.isfinite(jax.grad(norm)(jnp.zeros((4, 6)))).all()
+
+
+def test_failed_solves_are_marked_and_make_the_loss_nan(images: jax.Array) -> None:
+    config = typed(compose(["neural_de/digits-vanilla", "solver.max_steps=2"]))
+    task = NodeClassifierTask(config)
+    net = task.init(jax.random.key(0))
+    assert not bool(forward(net, images, config.solver).ok.any())
+    batch = {"image": images, "label": jnp.zeros(16, jnp.int32), "weight": jnp.ones(16)}
+    loss, _ = task.loss(net, batch, step=jnp.int32(0), key=jax.random.key(0))
+    assert jnp.isnan(loss)
+    metrics = task.summarise([({"weight": np.ones(16)}, jax.tree.map(np.asarray, task.evaluate(net, batch)))])
+    assert (metrics["failed"], metrics["accuracy"]) == (16.0, 0.0)
+
+
+def test_loss_is_cross_entropy_plus_coefficient_times_regulariser(images: jax.Array) -> None:
+    changes = ["solver.rtol=1e-4", "solver.atol=1e-4", "regularize.R_E.reduce=sum", "regularize.S.coefficient=0.5"]
+    task = NodeClassifierTask(typed(compose(["neural_de/digits-er", *changes])))
+    net = task.init(jax.random.key(0))
+    batch = {"image": images, "label": jnp.arange(16) % 10, "weight": jnp.ones(16).at[3].set(0.0)}
+    loss, logs = task.loss(net, batch, step=jnp.int32(0), key=jax.random.key(0))
+    out = forward(net, images, task.config.solver)
+    entropy = optax.softmax_cross_entropy_with_integer_labels(out.logits, batch["label"])
+    expected = (entropy.sum() - entropy[3]) / 15 + 100.0 * logs["R_E"] + 0.5 * logs["S"]
+    assert float(loss) == pytest.approx(float(expected), rel=1e-5)
+    assert float(logs["R_E"]) > 0
+    assert float(logs["S"]) > 0
+
+
+def test_steer_draws_the_end_time_from_the_key(images: jax.Array) -> None:
+    task = NodeClassifierTask(typed(compose(["neural_de/digits-steer"])))
+    net = task.init(jax.random.key(0))
+    batch = {"image": images, "label": jnp.zeros(16, jnp.int32), "weight": jnp.ones(16)}
+    one, two, again = (float(task.loss(net, batch, step=jnp.int32(0), key=jax.random.key(k))[0]) for k in (0, 1, 0))
+    assert one == again != two
+
+
+def test_coefficients_fall_exponentially_and_warm_up() -> None:
+    term = TermConfig(coefficient=100.0, final=10.0)
+    assert [float(coefficient(term, jnp.int32(n), 200)) for n in (0, 100, 200)] == pytest.approx([100, 10**1.5, 10])
+    warm = TermConfig(coefficient=2.0, warmup_steps=10)
+    assert [float(coefficient(warm, jnp.int32(n), 200)) for n in (0, 5, 10, 150)] == pytest.approx([0, 1, 2, 2])
+
+
+def test_digits_splits_are_disjoint_and_whole() -> None:
+    from sklearn.datasets import load_digits
+
+    config = ImageDataConfig(name="digits", valid=180)
+    parts = [image_records(config, split) for split in Split]
+    assert [len(p) for p in parts] == [1257, 180, 360]
+    rows = np.concatenate([p.images for p in parts])
+    assert sorted(map(bytes, rows)) == sorted(map(bytes, (load_digits().data / 16).astype(np.float32)))
+    assert len({p.fingerprint() for p in parts}) == 3
+    assert len(image_records(ImageDataConfig(name="digits", valid=180, limit=100), Split.TRAIN)) == 100
+    with pytest.raises(UserError, match="data.valid=1437"):
+        image_records(ImageDataConfig(name="digits", valid=1437), Split.TRAIN)
+
+
+def test_mnist_reads_the_published_counts(data_dir: Path) -> None:
+    parts = [image_records(ImageDataConfig(name="mnist", valid=5000), split) for split in Split]
+    assert [len(p) for p in parts] == [55_000, 5_000, 10_000]
+    # Counts a class of the test images, as published with the data set.
+    assert np.bincount(parts[2].labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    pixels = np.concatenate([parts[0].images, parts[1].images])
+    assert float(pixels.mean()) == pytest.approx(0.1307, abs=1e-4)
+    assert float(pixels.std()) == pytest.approx(0.3081, abs=1e-4)
+
+
+def test_missing_files_are_one_error_with_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(data, "MNIST", DataFile("neural_de/mnist/none.npz", "nowhere", None, "0" * 64, "none"))
+    data._arrays.cache_clear()
+    with pytest.raises(MissingDataError, match=r"none.npz.*ZOO_DATA_DIR"):
+        image_records(ImageDataConfig(name="mnist", valid=5000), Split.TEST)
+    data._arrays.cache_clear()
+
+
+def test_idx_files_are_read_and_truncated_ones_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = b"\0\0\x08\x03" + struct.pack(">3I", 2, 3, 4) + bytes(range(24))
+    monkeypatch.setattr(data, "locate", lambda file: tmp_path / file.name)
+    (tmp_path / "good").write_bytes(gzip.compress(whole))
+    (tmp_path / "cut").write_bytes(gzip.compress(whole[:-1]))
+    assert data._idx(DataFile("good", "s", None, "0", "l")).tolist() == np.arange(24).reshape(2, 3, 4).tolist()
+    with pytest.raises(UserError, match="not an IDX file"):
+        data._idx(DataFile("cut", "s", None, "0", "l"))
