@@ -78,6 +78,16 @@ def test_the_card_is_valid_front_matter_and_says_what_matters(tmp_path: Path):
     assert "a \\| b" in body
 
 
+def test_splits_share_a_table(tmp_path: Path):
+    metrics = {"train": {"accuracy": 99.0, "nfe": 20}, "test": {"accuracy": 97.25, "nfe": 20}, "run": {"steps": 10}}
+    card = (write(tmp_path / "r", metrics=metrics) / "README.md").read_text()
+    assert (
+        "## Metrics: train, test\n\n|  | train | test |\n| --- | --- | --- |\n| accuracy | 99 | 97.25 |\n| nfe | 20 | 20 |\n"
+        in card
+    )
+    assert "|  | run |\n| --- | --- |\n| steps | 10 |\n" in card
+
+
 def test_a_licence_the_hub_does_not_know(tmp_path: Path):
     licence = 'weights "CC0": text, #1'
     card = (write(tmp_path / "r", licence=licence) / "README.md").read_text()

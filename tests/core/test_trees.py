@@ -66,7 +66,7 @@ trees = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(trees)
 def test_round_trip_of_any_tree(tmp_path_factory: pytest.TempPathFactory, tree: Any):
     tensors = state.flatten(tree)

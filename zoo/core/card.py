@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -57,17 +57,21 @@ def _front_matter(info: ReleaseInfo) -> str:
 
 
 def _metrics(metrics: Mapping[str, Any]) -> Iterable[str]:
-    """A table for each group of numbers; what is not in a group comes first."""
-    loose = {k: v for k, v in metrics.items() if not isinstance(v, dict)}
-    groups = {"metrics": loose, **{k: v for k, v in metrics.items() if isinstance(v, dict)}}
+    """A table for each group of numbers; groups of the same numbers, such as the splits, share one as its columns."""
+    loose = {key: value for key, value in metrics.items() if not isinstance(value, dict)}
+    groups = {"value": loose, **{key: value for key, value in metrics.items() if isinstance(value, dict)}}
+    tables: dict[tuple[str, ...], dict[str, Any]] = {}
     for title, values in groups.items():
         if values:
-            yield f"## {_line(title).capitalize()}\n\n" + _table(("", "value"), values.items())
+            tables.setdefault(tuple(values), {})[title] = values
+    for keys, columns in tables.items():
+        rows = [(key, *(values[key] for values in columns.values())) for key in keys]
+        yield "## Metrics: " + _line(", ".join(columns)) + "\n\n" + _table(("", *columns), rows)
 
 
-def _table(head: tuple[str, str], rows: Iterable[tuple[Any, Any]]) -> str:
-    body = [f"| {_cell(a)} | {_cell(b)} |" for a, b in rows]
-    return "\n".join([f"| {head[0]} | {head[1]} |", "|---|---|", *body])
+def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    lines = [" | ".join(map(_cell, row)) for row in (head, *rows)]
+    return "\n".join(f"| {line} |" for line in (lines[0], " | ".join(["---"] * len(head)), *lines[1:]))
 
 
 def _cell(value: Any) -> str:

@@ -69,7 +69,8 @@ def decode(data: bytes, expected: Mapping[str, Any]) -> dict[str, np.ndarray]:
         if entry["dtype"] != tag or list(entry["shape"]) != stored_shape:
             found = f"{entry['dtype']}{list(entry['shape'])}"
             raise ValueError(f"tensor {name!r} is {found}, the manifest says {spec['dtype']}{shape}")
-        flat = np.frombuffer(bytearray(entry["data"]), _dtype(spec["dtype"]).newbyteorder("<"))
+        raw = entry["data"] if isinstance(entry["data"], bytearray) else bytearray(entry["data"])  # writable
+        flat = np.frombuffer(raw, _dtype(spec["dtype"]).newbyteorder("<"))
         tensors[name] = flat.reshape(shape)
     return tensors
 
