@@ -1,0 +1,84 @@
+"""``solve``: diffrax.diffeqsolve that also returns the solver's own error and stiffness, differentiably."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import diffrax
+import jax.numpy as jnp
+from jax import Array
+
+from zoo.core.errors import UserError
+from zoo.neural_de.solve import arguments, native
+from zoo.neural_de.solve.regularizers import make_plan
+from zoo.neural_de.solve.solution import RegularizedSolution
+from zoo.neural_de.solve.tableau import TABLEAUS
+
+PyTree = Any
+
+# diffrax.diffeqsolve's own defaults.
+_AT_END = diffrax.SaveAt(t1=True)
+_CONSTANT = diffrax.ConstantStepSize()
+
+
+def solve(
+    terms: diffrax.AbstractTerm,
+    solver: diffrax.AbstractSolver,
+    t0: float | Array,
+    t1: float | Array,
+    dt0: float | Array | None,
+    y0: PyTree,
+    args: PyTree = None,
+    *,
+    saveat: diffrax.SaveAt = _AT_END,
+    stepsize_controller: diffrax.AbstractStepSizeController = _CONSTANT,
+    max_steps: int = 4096,
+    throw: bool = True,
+    regularizers: Sequence[str] = ("R_E",),
+    reduce: str | Mapping[str, str] = "sum",
+    h_grad: Literal["exact", "frozen"] = "exact",
+    adjoint: None = None,
+    checkpoints: int | None = None,
+) -> RegularizedSolution:
+    """Solve an ODE and return its solver's heuristics with gradients by discrete adjoint.
+
+    Args:
+        terms, solver, t0, t1, dt0, y0, args, saveat, stepsize_controller, max_steps, throw: as diffrax.diffeqsolve.
+        regularizers: which to compute, over the accepted steps j with error E_j (norm of the error over the tolerance, so
+            below 1), stiffness S_j (Shampine's estimate over the pair's stability scale) and length h_j: "R_E" = sum E |h|, "R_E2" = sum
+            E^2, "R_S" = sum S |h| (Pal et al. 2021, section 3), and "E", "S" without the length.
+        reduce: "sum", "mean" over accepted steps or "max" over them; or one for each name. The paper's text sums; its
+            original code takes the mean of E |h| and the maximum of S, which is {"R_E": "mean", "S": "max"}.
+        h_grad: "exact": step sizes are functions of the errors, as they are in the discrete adjoint of the paper (the first step, the
+            accept/reject pattern and step sizes cut to a limit are held). "frozen": they are constants, as in diffrax.
+        adjoint: not taken: the gradient is that of h_grad.
+        checkpoints: states kept for the backward pass; None lets the state's size choose (16 to 64).
+
+    Returns:
+        a diffrax.Solution with ``.regularizers`` and ``.stats["nfe"]`` besides.
+
+    Raises:
+        UserError: an argument that cannot be served; the message names it.
+        eqx.EquinoxRuntimeError: with ``throw``, a solve that did not reach ``t1``: max_steps reached, or the step too small to go on,
+            which is also how a field that is not finite ends.
+    """
+    plan = make_plan(regularizers, reduce)
+    if h_grad not in ("exact", "frozen"):
+        raise UserError(f"h_grad={h_grad!r}: it must be 'exact' or 'frozen'")
+    if adjoint is not None:
+        raise UserError("adjoint: not taken; h_grad='exact' or 'frozen' chooses the gradient, both with bounded memory")
+    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
+        raise UserError(f"max_steps={max_steps!r}: it must be a whole number of at least 1")
+    problem = arguments.normalise(terms, t0, t1, dt0, y0, saveat)
+    if type(solver) in TABLEAUS and isinstance(stepsize_controller, diffrax.PIDController):
+        arguments.warn_precision(stepsize_controller, problem.y0)
+        solution = native.solve(
+            problem, solver, args, stepsize_controller, max_steps, plan, h_grad == "exact", checkpoints
+        )
+    else:
+        raise UserError("solver: only Tsit5() and Dopri5() under a PIDController are served so far")
+    if throw:
+        failed = solution.result != diffrax.RESULTS.successful
+        solution = solution.result.error_if(solution, jnp.asarray(failed))
+    return solution

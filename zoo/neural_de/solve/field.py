@@ -1,0 +1,78 @@
+"""The vector field as a pure function of its arrays, and its pullback, summed over batched trajectories where it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jax import Array, custom_batching
+
+PyTree = Any
+
+
+class Field:
+    """dy/dt = f(t, y), traced once; every array that it closes over is an argument.
+
+    Args:
+        function: ``(t, y) -> dy/dt``, of the state's structure, shapes and dtypes; it may close over traced arrays.
+        t: a time, for its shape and dtype.
+        y: a state, for its structure, shapes and dtypes.
+
+    Attributes:
+        weights: the inexact arrays that f uses: gradients flow to them.
+        data: the other arrays that f uses.
+    """
+
+    def __init__(self, function: Callable[[Array, PyTree], PyTree], t: Array, y: PyTree) -> None:
+        converted = eqx.filter_closure_convert(function, t, y)
+        self.weights, rest = eqx.partition(converted, eqx.is_inexact_array)
+        self.data, self._static = eqx.partition(rest, eqx.is_array)
+        self.pull = _make_pull(self)
+
+    def __call__(self, weights: PyTree, data: PyTree, t: Array, y: PyTree) -> PyTree:
+        """f(t, y) with the arrays ``weights`` and ``data``."""
+        return eqx.combine(weights, data, self._static)(t, y)
+
+
+def _make_pull(field: Field) -> Callable[[PyTree, PyTree, Array, PyTree, PyTree], tuple[PyTree, Array, PyTree]]:
+    """``(weights, data, t, y, cotangent) -> cotangents of (weights, t, y)``.
+
+    Under vmap the cotangent of weights that all trajectories share comes back summed over them, as one contraction over the
+    batch: the engine only ever adds these up, and a copy of the weights for each trajectory would not fit in memory.
+    The primal evaluation in here repeats the caller's; the compiler merges the two.
+    """
+
+    @custom_batching.custom_vmap
+    def pull(weights: PyTree, data: PyTree, t: Array, y: PyTree, cotangent: PyTree) -> tuple[PyTree, Array, PyTree]:
+        return jax.vjp(lambda w, s, x: field(w, data, s, x), weights, t, y)[1](cotangent)
+
+    @pull.def_vmap
+    def rule(size: int, batched: Any, weights: PyTree, data: PyTree, t: Array, y: PyTree, cotangent: PyTree) -> Any:
+        weights_batched, data_batched, *others = batched
+        axes = jtu.tree_map(lambda b: 0 if b else None, (weights_batched, data_batched))
+
+        def spread(x: Array, is_batched: bool) -> Array:
+            return x if is_batched else jnp.broadcast_to(x, (size, *jnp.shape(x)))
+
+        t, y, cotangent = jtu.tree_map(spread, (t, y, cotangent), tuple(others))
+        whole = _Batched(field, axes)
+        out = whole.pull(weights, data, t, y, cotangent)
+        every = jtu.tree_map(lambda _: True, (t, y))
+        return out, (weights_batched, *every)
+
+    return pull
+
+
+class _Batched:
+    """A field of a batch of trajectories, itself a field, so that vmaps nest."""
+
+    def __init__(self, field: Any, axes: PyTree) -> None:
+        self._field, self._axes = field, axes
+        self.pull = _make_pull(self)  # pyright: ignore[reportArgumentType]
+
+    def __call__(self, weights: PyTree, data: PyTree, t: Array, y: PyTree) -> PyTree:
+        return jax.vmap(self._field, in_axes=(*self._axes, 0, 0))(weights, data, t, y)

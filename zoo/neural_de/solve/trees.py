@@ -1,0 +1,79 @@
+"""Arithmetic on states: PyTrees of real arrays, possibly of several dtypes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import jax.tree_util as jtu
+from jax import Array
+
+PyTree = Any
+
+
+def combine(scale: Array, weights: Sequence[float], trees: Sequence[PyTree], base: PyTree | None = None) -> PyTree:
+    """base + scale * sum_i weights[i] * trees[i]; zero weights cost nothing."""
+    terms = [(w, tree) for w, tree in zip(weights, trees, strict=True) if w != 0]
+
+    def leaf(*leaves: Array) -> Array:
+        total = sum(w * x for (w, _), x in zip(terms, leaves, strict=False))
+        scaled = scale.astype(leaves[0].dtype) * total
+        return scaled if base is None else leaves[-1] + scaled
+
+    return jtu.tree_map(leaf, *(tree for _, tree in terms), *(() if base is None else (base,)))
+
+
+def add(*trees: PyTree) -> PyTree:
+    """Sum of trees; None counts as nothing."""
+    present = [tree for tree in trees if tree is not None]
+    return jtu.tree_map(lambda *leaves: sum(leaves[1:], leaves[0]), *present)
+
+
+def times(scale: Array | float, tree: PyTree) -> PyTree:
+    """scale * tree, dtypes kept."""
+    return jtu.tree_map(lambda x: jnp.asarray(scale, x.dtype) * x, tree)
+
+
+def dot(a: PyTree, b: PyTree, dtype: Any) -> Array:
+    """Inner product of two trees, as a scalar of ``dtype``."""
+    parts = [
+        jnp.sum(x * y, dtype=x.dtype).astype(dtype) for x, y in zip(jtu.tree_leaves(a), jtu.tree_leaves(b), strict=True)
+    ]
+    return sum(parts, jnp.zeros((), dtype))
+
+
+def zeros_like(tree: PyTree) -> PyTree:
+    """A tree of zeros of the same shapes and dtypes."""
+    return jtu.tree_map(lambda x: jnp.zeros(jnp.shape(x), jnp.result_type(x)), tree)
+
+
+def where(condition: Array, a: PyTree, b: PyTree) -> PyTree:
+    """Leaf-wise select by one scalar."""
+    return jtu.tree_map(lambda x, y: jnp.where(condition, x, y), a, b)
+
+
+def size(tree: PyTree) -> int:
+    """Number of entries in all leaves."""
+    return sum(math.prod(jnp.shape(x)) for x in jtu.tree_leaves(tree))
+
+
+def dtype_of(tree: PyTree) -> Any:
+    """The dtype that all leaves promote to."""
+    return jnp.result_type(*jtu.tree_leaves(tree))
+
+
+def safe_sqrt(x: Array) -> Array:
+    """Square root whose derivative at 0 is 0."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+
+
+def rms(tree: PyTree) -> Array:
+    """Root mean square over all entries; 0 where there are none, derivative 0 at 0."""
+    dtype = dtype_of(tree)
+    count = size(tree)
+    if count == 0:
+        return jnp.zeros((), dtype)
+    return safe_sqrt(dot(tree, tree, dtype) / count)
