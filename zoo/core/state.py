@@ -180,10 +180,9 @@ def prune(
         shutil.rmtree(leftover, ignore_errors=True)
     for folder in _states(parent, prefix):
         if folder not in wanted:
-            for doomed in (folder, _aside(folder)):
-                (doomed / manifest).unlink(
-                    missing_ok=True
-                )  # first: a half-removed state then reads as an interrupted save
+            for doomed in (_aside(folder), folder):
+                # The manifest first: a state removed by half then reads as an interrupted save.
+                (doomed / manifest).unlink(missing_ok=True)
                 shutil.rmtree(doomed, ignore_errors=True)
 
 
