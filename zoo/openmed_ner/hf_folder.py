@@ -6,13 +6,13 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from zoo.core.atomic import temporary_sibling
 from zoo.core.errors import DamagedError, UserError, one_line
 
 # What a tokenizer is made of; copied as it is when a model is written back.
@@ -98,18 +98,13 @@ def writing(folder: str | Path) -> Iterator[Path]:
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise UserError(f"{target} already exists: name a new folder, or remove it first")
     target.parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    try:
+    with temporary_sibling(target) as work:
         yield work
         for path in work.rglob("*"):
             if path.is_file():
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
-        work.chmod(0o755)
         os.replace(work, target)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
 
 
 def copy_tokenizer(source: str | Path, target: Path) -> None:
