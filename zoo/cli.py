@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -54,6 +55,10 @@ examples:
     "bench": "examples:\n  zoo bench core\n  zoo bench core --json\n",
     "doctor": "examples:\n  zoo doctor\n  zoo doctor --json\n",
 }
+
+
+# Commands that compile, and so use the compilation cache on disk; `bench` measures compilation itself.
+COMPILES = ("train", "evaluate", "predict", "reproduce")
 
 
 class Parser(argparse.ArgumentParser):
@@ -129,7 +134,16 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The entry point of the ``zoo`` command."""
-    sys.exit(run(sys.argv[1:] if argv is None else argv))
+    from zoo.core import distributed
+
+    try:
+        code = run(sys.argv[1:] if argv is None else argv)
+    except Exception:
+        distributed.leave(1)
+        raise
+    if code not in (0, 130, 143):  # success and a stop asked for are agreed on; what else ends one process must end all
+        distributed.leave(code)
+    sys.exit(code)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -143,6 +157,11 @@ def run(argv: Sequence[str]) -> int:
             args.overrides += rest  # overrides after options: argparse hands them back
         elif rest:
             raise UserError(f"unrecognised argument {rest[0]!r} (see zoo {args.command} --help)")
+        warnings.showwarning = _note
+        if args.command in COMPILES:
+            from zoo.core.compilation import use_disk_cache
+
+            use_disk_cache()
         args.run(args)
         sys.stdout.flush()
     except ZooError as error:
@@ -155,6 +174,11 @@ def run(argv: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     return 0
+
+
+def _note(message: Warning | str, *_: Any, **__: Any) -> None:
+    """A library's warning as one line, without the place in its code."""
+    print(f"note: {one_line(str(message))}", file=sys.stderr)
 
 
 def _print_json(document: Any) -> None:

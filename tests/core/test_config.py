@@ -69,7 +69,7 @@ def test_there_are_experiments() -> None:
         (["run.dir=${nam}"], ["nam", "run.dir"]),
         (["trainer.steps=[1,2"], ["[1,2"]),
         (["trainer.steps=1,2"], ["trainer.steps=1,2", "-m"]),
-        (["trainer=3"], ["3"]),
+        (["trainer=3"], ["trainer=3", "default"]),
     ],
 )
 def test_refused_by_name(overrides: list[str], named: list[str]) -> None:

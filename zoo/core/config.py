@@ -81,7 +81,7 @@ def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[
             raise ConfigError(f"{key} has no value: add {key}=VALUE")
         plain = OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
-        raise ConfigError(_explain(error, config_dirs)) from error
+        raise ConfigError(_explain(error, overrides, config_dirs)) from error
     assert isinstance(plain, dict)
     return typing.cast(dict[str, Any], plain)
 
@@ -99,9 +99,14 @@ def _forced(override: str, known_groups: set[str]) -> str:
     return f"++{override}" if plain and not key.startswith("hydra.") else override
 
 
-def _explain(error: Exception, config_dirs: Sequence[Path]) -> str:
+def _explain(error: Exception, overrides: Sequence[str], config_dirs: Sequence[Path]) -> str:
     """One line for what Hydra or OmegaConf said, with the nearest valid name."""
     text = str(error)
+    if "Config group override must be" in text:
+        chosen = {o.lstrip("+").partition("=")[0]: o for o in overrides}
+        group = next((g for g in groups(config_dirs) if g in chosen), "")
+        options = ", ".join(_options(group, config_dirs))
+        return f"{chosen.get(group, '')}: {group} is a config group, choose one of {options}, or set one of its keys"
     if found := re.search(r"Could not find '([^']+)'", text):
         group, _, option = found[1].partition("/")
         options = _options(group, config_dirs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -38,7 +39,7 @@ class Monitor:
     mode: Literal["min", "max"] = "min"
 
     def better(self, value: float, than: float | None) -> bool:
-        if value != value:  # NaN is never better
+        if not math.isfinite(value):
             return False
         return than is None or (value < than if self.mode == "min" else value > than)
 
