@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -18,6 +16,7 @@ import pytest
 from flax import nnx
 
 sys.path.insert(0, str(Path(__file__).parent))
+from programs import Program, reached
 from tiny import TinyTask, tiny_config
 
 from zoo.core import state
@@ -29,8 +28,6 @@ from zoo.core.optim import optimizer, schedule
 from zoo.core.schema import OptimizerConfig
 from zoo.core.step import initial_state, make_step
 from zoo.core.task import Split
-
-TINY = Path(__file__).parent / "tiny.py"
 
 
 def run(folder: Path, **changes):
@@ -61,20 +58,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def program(folder: Path, *arguments: str, **environment: str) -> subprocess.Popen:
-    env = {**os.environ, **environment}
-    return subprocess.Popen(
-        [sys.executable, str(TINY), str(folder), "trainer__ema=0.9", *arguments],
-        env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
-def finish(folder: Path) -> None:
-    done = program(folder)
-    _, error = done.communicate(timeout=240)
-    assert done.returncode == 0, error
-
-
 def equals_whole(folder: Path, whole: Path) -> None:
     same_bits(tensors(folder, 30), tensors(whole, 30))
     assert logged(folder) == logged(whole)
@@ -82,60 +65,56 @@ def equals_whole(folder: Path, whole: Path) -> None:
     assert best == [p.name for p in (whole / "states").glob("best-*")]
 
 
-@pytest.mark.parametrize("step", [7, 23])
-def test_killed_at_a_step_and_started_again_ends_the_same(tmp_path: Path, whole: Path, step: int) -> None:
-    killed = program(tmp_path, "data__slow=0.05")
-    for _ in range(2400):
-        if any(row["step"] >= step for row in read_rows(tmp_path / "metrics.jsonl", tolerate_torn=True)):
-            break
-        assert killed.poll() is None, killed.communicate()[1]
-        time.sleep(0.05)
+def test_killed_again_and_again_ends_the_same(tmp_path: Path, whole: Path) -> None:
+    """Between steps, and inside saves: before the manifest, before the rename, after it, and between the save of the best
+    parameters and that of the run."""
+    folder, keys = tmp_path / "run", {"trainer__ema": 0.9, "data__slow": 0.02}
+    killed = Program(folder, **keys)
+    killed.wait_until(reached(folder, 7))
     killed.kill()
-    killed.communicate()
-    assert killed.returncode == -signal.SIGKILL
-    # `slow` is part of the configuration, so the interrupted run goes on under the same one.
-    done = program(tmp_path, "data__slow=0.05")
-    assert done.wait(timeout=240) == 0, done.communicate()[1]
-    equals_whole(tmp_path, whole)
-
-
-@pytest.mark.parametrize("point", ["before-manifest", "before-rename", "after-rename"])
-def test_killed_inside_a_save_and_started_again_ends_the_same(tmp_path: Path, whole: Path, point: str) -> None:
-    killed = program(tmp_path, ZOO_TEST_FAULT=f"{point}:3")
-    killed.communicate(timeout=240)
-    assert killed.returncode == -signal.SIGKILL
-    finish(tmp_path)
-    equals_whole(tmp_path, whole)
+    for point in ("before-manifest:1", "before-rename:2", "after-rename:1", "after-rename:2", "before-manifest:4"):
+        killed = Program(folder, {"ZOO_TEST_FAULT": point}, **keys)
+        assert killed.wait() == -signal.SIGKILL, killed.said()
+    last = Program(folder, **keys)
+    assert last.wait() == 0, last.said()
+    assert "going on from step" in last.said()
+    equals_whole(folder, whole)
 
 
 @pytest.mark.slow
 def test_twenty_kills_end_the_same(tmp_path: Path, whole: Path) -> None:
     generator = np.random.default_rng(0)
+    folder, keys = tmp_path / "run", {"trainer__ema": 0.9, "data__slow": 0.05}
     for _ in range(20):
-        killed = program(tmp_path, "data__slow=0.05")
-        time.sleep(float(generator.uniform(3.0, 6.5)))
+        killed = Program(folder, **keys)
+        time.sleep(float(generator.uniform(1.0, 5.0)))
         killed.kill()
-        killed.communicate()
-    done = program(tmp_path, "data__slow=0.05")
-    assert done.wait(timeout=240) == 0
-    equals_whole(tmp_path, whole)
+    last = Program(folder, **keys)
+    assert last.wait() == 0, last.said()
+    equals_whole(folder, whole)
 
 
-def test_ctrl_c_saves_says_how_to_go_on_and_exits_130(tmp_path: Path, whole: Path) -> None:
-    asked = program(tmp_path, "data__slow=0.05")
-    while not any(row["step"] >= 7 for row in read_rows(tmp_path / "metrics.jsonl", tolerate_torn=True)):
-        assert asked.poll() is None, asked.communicate()[1]
-        time.sleep(0.05)
-    asked.send_signal(signal.SIGINT)
-    _, error = asked.communicate(timeout=120)
-    assert "run the same command again" in error
-    saved = state.latest(tmp_path / "states", "step")
+def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path: Path, whole: Path) -> None:
+    folder = tmp_path / "run"
+    asked = Program(folder, trainer__ema=0.9, data__slow=0.02)
+    asked.wait_until(reached(folder, 7))
+    asked.send(signal.SIGINT)
+    assert asked.wait() == 130
+    saved = state.latest(folder / "states", "step")
     assert saved is not None
-    assert f"stopped at step {int(saved.name[-8:])} of 30" in error
-    assert asked.returncode == 1  # the uncaught error of this program; the command line's status is tested with it
-    done = program(tmp_path, "data__slow=0.05")
-    assert done.wait(timeout=240) == 0
-    equals_whole(tmp_path, whole)
+    assert f"stopped at step {int(saved.name[-8:])} of 30" in asked.said()
+    assert "run the same command again" in asked.said()
+    run(folder, trainer__ema=0.9, data__slow=0.02)
+    equals_whole(folder, whole)
+
+
+def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    first = Program(folder, data__slow=0.05, trainer__steps=10**6)
+    first.wait_until(reached(folder, 2))
+    with pytest.raises(UserError, match="another process is training in it"):
+        run(folder, data__slow=0.05, trainer__steps=10**6)
+    first.kill()
 
 
 def test_interrupted_carries_the_signal_in_its_exit_status() -> None:

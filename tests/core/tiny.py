@@ -8,18 +8,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from zoo.core import distributed
 from zoo.core.config import structure
+from zoo.core.errors import ZooError
+from zoo.core.precision import compute_in
 from zoo.core.schema import BaseConfig
 from zoo.core.task import Batch, Monitor, Split
 
@@ -29,6 +33,7 @@ class TinyModel:
     width: int = 8
     dropout: float = 0.1
     freeze_first: bool = False
+    dtype: Literal["float32", "float64"] = "float32"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +41,7 @@ class TinyData:
     size: int = 50
     poison: int = -1
     slow: float = 0.0
+    dtype: Literal["float32", "float64"] = "float32"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,10 +51,11 @@ class TinyConfig(BaseConfig):
 
 
 class Field(nnx.Module):
-    def __init__(self, width: int, dropout: float, rngs: nnx.Rngs) -> None:
-        self.first = nnx.Linear(3, width, rngs=rngs)
-        self.second = nnx.Linear(width, 3, rngs=rngs)
-        self.dropout = nnx.Dropout(dropout)
+    def __init__(self, model: TinyModel, rngs: nnx.Rngs) -> None:
+        dtype = jnp.dtype(model.dtype)
+        self.first = nnx.Linear(3, model.width, param_dtype=dtype, rngs=rngs)
+        self.second = nnx.Linear(model.width, 3, param_dtype=dtype, rngs=rngs)
+        self.dropout = nnx.Dropout(model.dropout)
 
     def __call__(self, y: jax.Array, key: jax.Array | None) -> jax.Array:
         for i in range(4):
@@ -62,8 +69,8 @@ class Field(nnx.Module):
 class TinyRecords:
     def __init__(self, config: TinyData, split: Split) -> None:
         generator = np.random.default_rng({"train": 1, "valid": 2, "test": 3}[split])
-        self.x = generator.normal(size=(config.size, 3)).astype(np.float32)
-        self.y = np.sin(self.x).astype(np.float32)
+        self.x = generator.normal(size=(config.size, 3)).astype(config.dtype)
+        self.y = np.sin(self.x)
         if split == "train" and config.poison >= 0:
             self.x[config.poison] = np.nan
         self.slow = config.slow
@@ -81,12 +88,13 @@ class TinyRecords:
 
 class TinyTask:
     monitor = Monitor("loss", "min")
+    precisions = ("float32", "bfloat16")
 
     def __init__(self, config: TinyConfig) -> None:
         self.config = config
 
     def init(self, key: jax.Array) -> Field:
-        return Field(self.config.model.width, self.config.model.dropout, nnx.Rngs(key))
+        return Field(self.config.model, nnx.Rngs(key))
 
     def trainable(self) -> Any:
         if self.config.model.freeze_first:
@@ -98,7 +106,8 @@ class TinyTask:
 
     def loss(self, model: Field, batch: Batch, *, step: jax.Array, key: jax.Array):
         use = key if self.config.model.dropout else None
-        error = jnp.mean((model(batch["x"], use) - batch["y"]) ** 2, axis=-1)
+        low, inputs = compute_in((model, dict(batch)["x"]), self.config.trainer.precision)
+        error = jnp.mean((low(inputs, use).astype(batch["y"].dtype) - batch["y"]) ** 2, axis=-1)
         weight = batch["weight"].astype(error.dtype)
         return jnp.sum(error * weight) / jnp.sum(weight), {"step_seen": step}
 
@@ -129,8 +138,27 @@ def tiny_config(folder: Path | str, **changes: Any) -> TinyConfig:
     return structure(plain, TinyConfig)
 
 
-if __name__ == "__main__":
-    from zoo.core.loop import fit
+def main(folder: str, changes: dict[str, Any], environment: dict[str, str], errors: str | None = None) -> None:
+    """Train in ``folder``, in a process of its own; what it says goes to the file ``errors``."""
+    from zoo.core.loop import Interrupted, fit
 
+    os.environ.update(environment)
+    if "JAX_ENABLE_X64" in environment:  # the libraries may be loaded already
+        jax.config.update("jax_enable_x64", environment["JAX_ENABLE_X64"] == "1")
+    if errors is not None:
+        handle = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(handle, 2)
+        sys.stderr = os.fdopen(2, "w", buffering=1)
+    distributed.initialise()
+    try:
+        fit(TinyTask(tiny_config(folder, **changes)))
+    except ZooError as error:
+        print(f"zoo: {error}", file=sys.stderr, flush=True)
+        if not isinstance(error, Interrupted):
+            distributed.leave(error.exit_code)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
     given = dict(argument.split("=", 1) for argument in sys.argv[2:])
-    fit(TinyTask(tiny_config(sys.argv[1], **{k: json.loads(v) for k, v in given.items()})))
+    main(sys.argv[1], {k: json.loads(v) for k, v in given.items()}, {})

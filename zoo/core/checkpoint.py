@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zoo.core import machine, state
-from zoo.core.config import flatten
-from zoo.core.errors import DamagedError, UserError
+from zoo.core import distributed, machine, state
+from zoo.core.config import flatten, structure, unstructure
+from zoo.core.errors import ConfigError, DamagedError, UserError
 from zoo.core.progress import say
 from zoo.core.step import TrainState
 
@@ -19,9 +19,15 @@ STEP, BEST = "step", "best"
 
 # Keys that may change between the parts of one run: how long it is and how it reports, not what a step computes.
 MAY_CHANGE = (
-    "run.dir", "trainer.steps", "trainer.eval_every", "trainer.checkpoint_every", "trainer.log_every", "trainer.keep",
-    "trainer.patience", "trainer.profile_steps", "trainer.eval_batch_size", "trainer.release", "logger.tensorboard",
+    "trainer.steps", "trainer.eval_every", "trainer.checkpoint_every", "trainer.log_every", "trainer.keep",
+    "trainer.patience", "trainer.profile_steps", "trainer.eval_batch_size", "trainer.release",
 )  # fmt: skip
+MAY_CHANGE_SECTIONS = ("run", "logger")
+
+
+def may_change(key: str) -> bool:
+    """Whether a run may go on with another value of the dotted ``key``."""
+    return key in MAY_CHANGE or key.split(".")[0] in MAY_CHANGE_SECTIONS
 
 
 @dataclass
@@ -47,11 +53,21 @@ class Ledger:
 
 @dataclass(frozen=True)
 class RunStates:
-    """The folder ``states`` of a run: ``step-<n>`` to go on from, ``best-<n>`` the parameters best on validation data."""
+    """The folder ``states`` of a run: ``step-<n>`` to go on from, ``best-<n>`` the parameters best on validation data.
+
+    Of several processes all call its methods and number 0 writes; all read.
+
+    Attributes:
+        folder: where the states are.
+        config: the run's plain configuration.
+        data: the fingerprint of its training data.
+        config_type: the dataclass of the configuration; it gives a state of an older version the defaults of newer keys.
+    """
 
     folder: Path
     config: Mapping[str, Any] = field(repr=False)
     data: str
+    config_type: type | None = None
 
     def save(self, train_state: TrainState, ledger: Ledger, keep: int) -> Path:
         """Save everything that a killed run needs to end as if it had never been killed."""
@@ -62,10 +78,14 @@ class RunStates:
             "ledger": dataclasses.asdict(ledger),
         }
         meta["machine"] = machine.fingerprint()
-        tensors = state.flatten(_parts(train_state))
-        path = state.save(self.folder / f"{STEP}-{ledger.step:08d}", tensors, meta, replace=True)
-        state.prune(self.folder, STEP, keep)
-        self._drop_older_bests(ledger)
+        path = self.folder / f"{STEP}-{ledger.step:08d}"
+
+        def write() -> None:
+            state.save(path, state.flatten(_parts(train_state)), meta, replace=True)
+            state.prune(self.folder, STEP, keep)
+            self._drop_older_bests(ledger)
+
+        distributed.primary_does(write)
         return path
 
     def save_best(self, params: Any, ledger: Ledger) -> None:
@@ -74,7 +94,8 @@ class RunStates:
         Those before stay until the next run state is saved: a killed run goes on from a state that still names one of them.
         """
         meta = {"kind": "best-params", "config": dict(self.config), "step": ledger.step, "value": ledger.best_value}
-        state.save(self.folder / f"{BEST}-{ledger.step:08d}", state.flatten({"params": params}), meta, replace=True)
+        path = self.folder / f"{BEST}-{ledger.step:08d}"
+        distributed.primary_does(lambda: state.save(path, state.flatten({"params": params}), meta, replace=True))
 
     def _drop_older_bests(self, ledger: Ledger) -> None:
         if ledger.best_step is not None:
@@ -89,7 +110,10 @@ class RunStates:
 
     def latest(self) -> Path | None:
         """The newest complete state, or None for a new run."""
-        return state.latest(self.folder, STEP) if self.folder.is_dir() else None
+        here = distributed.primary() and self.folder.is_dir()
+        path = state.latest(self.folder, STEP) if here else None
+        (step,) = distributed.from_primary([int(path.name[-8:]) if path else -1])  # they may see the folder unequally
+        return None if step < 0 else self.folder / f"{STEP}-{int(step):08d}"
 
     def restore(self, path: Path, template: TrainState) -> tuple[TrainState, Ledger]:
         """Load ``path`` into the structure of ``template``.
@@ -101,7 +125,7 @@ class RunStates:
         tensors, meta = state.load(path)
         if meta.get("kind") != "run-state":
             raise DamagedError(f"{path} holds {meta.get('kind')!r}, not a run state: name another run.dir")
-        differing = _differences(meta["config"], self.config)
+        differing = _differences(self._completed(meta["config"]), self.config)
         if differing:
             shown = ", ".join(f"{k} was {a!r} and is {b!r}" for k, a, b in differing[:4])
             raise UserError(
@@ -112,10 +136,25 @@ class RunStates:
                 f"{path.parent.parent} was trained on other data (fingerprint {meta['data']}, now {self.data}): restore "
                 "the data, or name another run.dir"
             )
-        if meta["machine"] != machine.fingerprint():
+        steps = [flatten(c).get("trainer.steps") for c in (meta["config"], self.config)]
+        if steps[0] != steps[1] and distributed.primary():
+            say(
+                f"note: extended from {steps[0]} to {steps[1]} steps: whatever is scheduled over the whole run is stretched "
+                "from here on, which is not what one run of that length does"
+            )
+        if meta["machine"] != machine.fingerprint() and distributed.primary():
             say(f"note: this state was made on another set-up ({meta['machine']}); bit-equality is not promised")
         parts = state.unflatten(_parts(template), tensors, what=str(path))
         return TrainState(**parts), Ledger(**meta["ledger"])
+
+    def _completed(self, old: Mapping[str, Any]) -> Mapping[str, Any]:
+        """``old`` with the defaults of keys that came later; as it is where this version does not know one of its keys."""
+        if self.config_type is None:
+            return old
+        try:
+            return unstructure(structure(old, self.config_type))
+        except ConfigError:
+            return old
 
 
 def _parts(train_state: TrainState) -> dict[str, Any]:
@@ -124,5 +163,5 @@ def _parts(train_state: TrainState) -> dict[str, Any]:
 
 def _differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     a, b = flatten(old), flatten(new)
-    keys = sorted((a.keys() | b.keys()) - set(MAY_CHANGE))
+    keys = sorted(k for k in a.keys() | b.keys() if not may_change(k))
     return [(k, a.get(k), b.get(k)) for k in keys if a.get(k) != b.get(k)]

@@ -14,16 +14,20 @@ import jax
 import numpy as np
 from flax import nnx
 
+from zoo.core import distributed, wandb_log
+from zoo.core.atomic import locked
 from zoo.core.batches import ShuffleSampler, evaluation_batches, training_batches
 from zoo.core.checkpoint import Ledger, RunStates
 from zoo.core.config import unstructure
-from zoo.core.errors import ZooError
-from zoo.core.mesh import data_mesh, replicate, shard
-from zoo.core.metrics import MetricsLog
+from zoo.core.errors import UserError, ZooError
+from zoo.core.mesh import data_mesh, device_mesh, replicate, replicated, shard
+from zoo.core.metrics import MetricsLog, NoLog
 from zoo.core.optim import optimizer, schedule
-from zoo.core.progress import Progress, say
+from zoo.core.precision import require_allowed
+from zoo.core.progress import NoProgress, Progress, say
 from zoo.core.step import TrainState, initial_state, make_step
 from zoo.core.task import Split, Task
+from zoo.core.tracing import Trace
 
 
 class Interrupted(ZooError):
@@ -61,15 +65,20 @@ def fit(task: Task) -> FitResult:
     """Train ``task`` to its last step, going on from the newest state in its run folder.
 
     The result depends on the configuration alone: a run killed at any moment and started again ends with the same bits as
-    one never killed (same machine, threads and versions).
+    one never killed (same machine, threads and versions). Of several processes (see core.distributed) all call it alike; each
+    computes its share of every batch and number 0 writes.
 
     Raises:
-        UserError: the folder holds a run of another configuration or data.
+        UserError: the folder holds a run of another configuration or data, or another process trains in it.
+        ZooError: a state could not be saved; the one before it is whole.
         NotFinite: under ``trainer.nan=stop``.
         Interrupted: after Ctrl-C or SIGTERM, the state saved.
     """
     config, trainer = task.config, task.config.trainer
     folder = Path(config.run.dir)
+    require_allowed(task)
+    if config.logger.wandb is not None:
+        wandb_log.library()  # refuse before anything is made
     mesh = data_mesh(trainer.batch_size, trainer.accumulate)
     records = task.records(Split.TRAIN)
     sampler = getattr(task, "sampler", ShuffleSampler)(len(records), trainer.batch_size, config.seed)
@@ -81,7 +90,7 @@ def fit(task: Task) -> FitResult:
     state = initial_state(params, tx, trainer)
     ledger = Ledger()
 
-    states = RunStates(folder / "states", unstructure(config), records.fingerprint())
+    states = RunStates(folder / "states", unstructure(config), records.fingerprint(), type(config))
     newest = states.latest()
     if newest is not None:
         state, ledger = states.restore(newest, state)
@@ -97,27 +106,30 @@ def fit(task: Task) -> FitResult:
     if newest is not None and (ledger.step >= trainer.steps or out_of_patience):
         return finished(already=True)
 
-    folder.mkdir(parents=True, exist_ok=True)
-    log = MetricsLog(folder, ledger.step, config.logger.tensorboard)
-    if newest is not None:
-        say(f"{config.name}: going on from step {ledger.step} of {trainer.steps} in {folder}")
     step_fn, rate = make_step(task, graphdef, tx), schedule(config.optimizer, trainer.steps)
     evaluator = Evaluator(task, graphdef, frozen)
-    progress = Progress(config.name, trainer.steps, ledger.step)
-    clock = Clock(ledger)
     loss = float("nan")
-    with stop_signals() as stop, contextlib.closing(log), contextlib.closing(progress):
+    with contextlib.ExitStack() as opened:
+        opened.enter_context(own_folder(folder))
+        log, progress, trace = reporters(task, ledger.step, going_on=newest is not None)
+        for one in (log, progress, trace):
+            opened.callback(one.close)
+        stop = opened.enter_context(stop_signals())
+        clock = Clock(ledger)
         for batch in training_batches(records, sampler, ledger.step, trainer.steps):
             del batch["index"]
-            with profiled(folder, ledger.step, trainer.profile_steps):
-                state, logs = clock.step(step_fn, state, frozen, shard(batch, mesh), step_key)
+            trace.before()
+            state, logs = clock.step(step_fn, state, frozen, shard(batch, mesh), step_key)
+            trace.after(state)
             ledger.step += 1
             last = ledger.step == trainer.steps
 
             due = last or any(ledger.step % n == 0 for n in (trainer.log_every, trainer.eval_every))
-            if due or ledger.step % trainer.checkpoint_every == 0 or stop:
+            halt = due or ledger.step % trainer.checkpoint_every == 0
+            stopping = stop_asked(stop, halt)
+            if halt or stopping:
                 clock.pause(state)
-                _refuse_bad_step(state, records, sampler, states)
+                _refuse_bad_step(state, sampler, states)
             if due:
                 values = {name: float(value) for name, value in logs.items()}
                 loss = values["loss"]
@@ -129,30 +141,74 @@ def fit(task: Task) -> FitResult:
                 metrics = evaluator(params, Split.VALID)
                 log.write(ledger.step, "valid", metrics)
                 progress.evaluated(ledger.step, loss, metrics)
-                value = metrics[task.monitor.metric]
+                (value,) = distributed.from_primary([metrics[task.monitor.metric]])  # one decision for all
                 if task.monitor.better(value, ledger.best_value):
                     ledger.best_step, ledger.best_value, ledger.stale = ledger.step, value, 0
                     states.save_best(params, ledger)
                 else:
                     ledger.stale += 1
                 out_of_patience = bool(trainer.patience) and ledger.stale >= trainer.patience
-            if last or out_of_patience or stop or ledger.step % trainer.checkpoint_every == 0:
+            if last or out_of_patience or stopping or ledger.step % trainer.checkpoint_every == 0:
                 log.sync()
                 states.save(state, ledger, trainer.keep)
             if out_of_patience and not last:
-                say(f"{config.name}: no better {task.monitor.metric} in {ledger.stale} evaluations: stopped early")
+                progress.note(
+                    f"{config.name}: no better {task.monitor.metric} in {ledger.stale} evaluations: stopped early"
+                )
                 break
-            if stop and not last:
+            if stopping and not last:
                 raise Interrupted(
                     f"stopped at step {ledger.step} of {trainer.steps}, state saved in {folder}: run the same command "
                     "again to go on",
-                    stop[0],
+                    stopping,
                 )
             clock.resume()
     return finished(already=False)
 
 
-def _refuse_bad_step(state: TrainState, records: Any, sampler: Any, states: RunStates) -> None:
+def stop_asked(stop: list[int], halt: bool) -> int:
+    """The number of the signal that asks the run to stop, or 0. Several processes agree on it at steps where they ``halt``
+    anyway, so that a signal to one of them stops all at the same step."""
+    asked = stop[0] if stop else 0
+    if not distributed.several():
+        return asked
+    return distributed.largest(asked) if halt else 0
+
+
+@contextlib.contextmanager
+def own_folder(folder: Path) -> Iterator[None]:
+    """The run's folder, made and held by this run alone: two in one folder would write over each other's states."""
+    with contextlib.ExitStack() as held:
+
+        def hold() -> None:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not held.enter_context(locked(folder)):
+                raise UserError(f"{folder}: another process is training in it: wait for it, or name another run.dir")
+
+        distributed.primary_does(hold)
+        yield
+
+
+def reporters(task: Task, step: int, *, going_on: bool) -> tuple[Any, Any, Trace]:
+    """The metrics log, the progress line and the profiler trace of this process; of several, number 0 alone reports."""
+    config, trainer = task.config, task.config.trainer
+    folder = Path(config.run.dir)
+    made: list[Any] = [NoLog(), NoProgress(), Trace(folder, 0)]
+
+    def open_log() -> None:
+        options = config.logger.wandb
+        wandb = wandb_log.WandbLog(folder, config.name, options, unstructure(config)) if options else None
+        made[0] = MetricsLog(folder, step, config.logger.tensorboard, wandb)
+
+    distributed.primary_does(open_log)
+    if distributed.primary():
+        if going_on:
+            say(f"{config.name}: going on from step {step} of {trainer.steps} in {folder}")
+        made[1:] = Progress(config.name, trainer.steps, step), Trace(folder, trainer.profile_steps)
+    return made[0], made[1], made[2]
+
+
+def _refuse_bad_step(state: TrainState, sampler: Any, states: RunStates) -> None:
     bad = int(state.bad_step)
     if bad < 0:
         return
@@ -209,14 +265,16 @@ class Evaluator:
 
     def __init__(self, task: Task, graphdef: Any, frozen: Any) -> None:
         self._task, self._frozen = task, frozen
-        self._mesh = jax.sharding.Mesh(np.asarray(jax.devices()), ("data",))
+        self._mesh = device_mesh()
 
         def outputs(params: Any, frozen: Any, batch: Any) -> Any:
             return task.evaluate(nnx.merge(graphdef, params, frozen), batch)
 
-        self._outputs = jax.jit(outputs)
+        # Replicated, so that every process has the whole of it.
+        self._outputs = jax.jit(outputs, out_shardings=replicated(self._mesh))
 
     def __call__(self, params: Any, split: Split) -> dict[str, float]:
+        params, self._frozen = replicate((params, self._frozen), self._mesh)
         records = self._task.records(split)
         size = self._task.config.trainer.eval_batch_size
 
@@ -250,14 +308,3 @@ def stop_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in zip(numbers, previous):
             signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def profiled(folder: Path, step: int, count: int) -> Iterator[None]:
-    """Trace ``count`` steps after the first three into ``<run>/profile`` (0: off)."""
-    first = 3
-    if count and step == first:
-        jax.profiler.start_trace(str(folder / "profile"))
-    yield
-    if count and step == first + count - 1:
-        jax.profiler.stop_trace()

@@ -15,25 +15,35 @@ TreeT = TypeVar("TreeT")
 AXIS = "data"
 
 
+def device_mesh() -> Mesh:
+    """A one-axis mesh over every device of every process."""
+    return Mesh(np.asarray(jax.devices()), (AXIS,))
+
+
 def data_mesh(batch_size: int, accumulate: int = 1) -> Mesh:
-    """A one-axis mesh over every device.
+    """The mesh of a training run, over every device.
 
     Raises:
         ConfigError: the micro-batch cannot be divided evenly over the devices.
     """
-    devices = np.asarray(jax.devices())
+    count = len(jax.devices())
     micro = batch_size // accumulate
-    if micro % devices.size:
+    if micro % count:
         raise ConfigError(
             f"trainer.batch_size={batch_size} in {accumulate} micro-batches of {micro} does not divide over "
-            f"{devices.size} devices: use a multiple of {devices.size * accumulate}"
+            f"{count} devices: use a multiple of {count * accumulate}"
         )
-    return Mesh(devices, (AXIS,))
+    return device_mesh()
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """The sharding of values that every device holds whole."""
+    return NamedSharding(mesh, PartitionSpec())
 
 
 def replicate(tree: TreeT, mesh: Mesh) -> TreeT:
-    """The same values on every device."""
-    return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
+    """The same values on every device; with several processes each must hold them already."""
+    return jax.device_put(tree, replicated(mesh))
 
 
 def shard(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:

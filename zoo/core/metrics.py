@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+from zoo.core.errors import ZooError
+
+
+class Sink(Protocol):
+    """Where metrics go beside metrics.jsonl."""
+
+    def write(self, step: int, split: str, values: dict[str, Any]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class NoLog:
+    """The log of a process that writes none: of several, number 0 writes for all."""
+
+    def write(self, step: int, split: str, values: dict[str, Any]) -> None: ...
+
+    def sync(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class MetricsLog:
@@ -16,11 +38,17 @@ class MetricsLog:
         folder: the run's folder; rows go to ``metrics.jsonl`` in it and, if asked for, events to ``tensorboard/``.
         restored_step: the step the run goes on from, 0 for a new run.
         tensorboard: also write TensorBoard event files.
+        also: a further log, closed with this one.
+
+    Raises:
+        ZooError: the disk is full or cannot be written.
     """
 
-    def __init__(self, folder: Path, restored_step: int, tensorboard: bool) -> None:
+    def __init__(self, folder: Path, restored_step: int, tensorboard: bool, also: Sink | None = None) -> None:
         self.path = folder / "metrics.jsonl"
-        self._cut_back(restored_step)
+        self._also = also
+        with self._explained():
+            self._cut_back(restored_step)
         self._file = self.path.open("a", encoding="utf-8")
         self._board = None
         if tensorboard:
@@ -40,23 +68,41 @@ class MetricsLog:
 
     def write(self, step: int, split: str, values: dict[str, Any]) -> None:
         """Log ``values`` of ``split`` at ``step``."""
-        self._file.write(_line({"step": step, "split": split, **values}))
-        self._file.flush()  # so that a person or a plot can follow the run
+        with self._explained():
+            self._file.write(_line({"step": step, "split": split, **values}))
+            self._file.flush()  # so that a person or a plot can follow the run
         if self._board is not None:
             for name, value in values.items():
                 if isinstance(value, int | float) and math.isfinite(value):
                     self._board.add_scalar(f"{split}/{name}", value, step)
+        if self._also is not None:
+            self._also.write(step, split, values)
 
     def sync(self) -> None:
         """Put every row on disk; called before the state of the same step is saved."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self._explained():
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        self.sync()
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
+        try:
+            self.sync()
+        finally:
+            with contextlib.suppress(OSError):  # rows that a full disk refused: said already
+                self._file.close()
+            for other in (self._board, self._also):
+                if other is not None:
+                    other.close()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ZooError(
+                f"{self.path} could not be written: {error.strerror or error}; the last state saved is whole: make room, "
+                "then run the same command again"
+            ) from error
 
 
 def _line(row: dict[str, Any]) -> str:

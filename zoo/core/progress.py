@@ -12,6 +12,18 @@ def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+class NoProgress:
+    """The progress of a process that shows none."""
+
+    def update(self, step: int, loss: float) -> None: ...
+
+    def evaluated(self, step: int, loss: float, metrics: dict[str, float]) -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Progress:
     """Steps a second, time left and the latest loss.
 
@@ -56,6 +68,13 @@ class Progress:
             self._live.console.print(line, soft_wrap=True, highlight=False)
         else:
             say(line)
+
+    def note(self, text: str) -> None:
+        """One line beside the live one."""
+        if self._live is not None:
+            self._live.console.print(text, soft_wrap=True, highlight=False)
+        else:
+            say(text)
 
     def _rate(self, step: int) -> float:
         return (step - self._start) / max(time.monotonic() - self._began, 1e-9)

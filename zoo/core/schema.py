@@ -31,6 +31,8 @@ class TrainerConfig:
     the ones evaluated and released. ``nan`` says what a loss or gradient that is not finite does: ``stop`` the run with the
     last good state kept, or ``skip`` the step and count it. ``patience`` counts evaluations without improvement (0: off).
     ``release`` says which parameters are released: those of the ``last`` step or those ``best`` on the validation data.
+    ``precision`` is what the loss computes in, where the task allows it; parameters and optimiser stay float32.
+    ``profile_steps`` steps are traced into ``<run>/profile`` (0: none).
     """
 
     steps: int
@@ -46,6 +48,7 @@ class TrainerConfig:
     patience: int = 0
     release: Literal["best", "last"] = "best"
     keep: int = 2
+    precision: Literal["float32", "bfloat16"] = "float32"
     profile_steps: int = 0
 
     def __post_init__(self) -> None:
@@ -106,10 +109,23 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class WandbConfig:
+    """Where in Weights & Biases the metrics go; ``offline`` writes files to upload later."""
+
+    project: str
+    entity: str | None = None
+    mode: Literal["online", "offline"] = "online"
+
+    def __post_init__(self) -> None:
+        require(self.project.strip() != "", "project is empty: name a W&B project")
+
+
+@dataclass(frozen=True, kw_only=True)
 class LoggerConfig:
     """What is written beside metrics.jsonl, which always is."""
 
     tensorboard: bool = True
+    wandb: WandbConfig | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

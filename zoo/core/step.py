@@ -66,7 +66,10 @@ def make_step(
         if k == 1:
             return gradient(params, frozen, batch, step, key)
         micro = jax.tree.map(lambda x: x.reshape(k, x.shape[0] // k, *x.shape[1:]), batch)
-        share = micro["weight"].sum(1) / jnp.maximum(batch["weight"].sum(), 1e-30)
+        weight = micro["weight"].astype(
+            float
+        )  # 64 bit where that is on: the shares of a float64 run are no coarser than it
+        share = weight.sum(1) / jnp.maximum(weight.sum(), 1e-30)
 
         def one(total: Any, piece: Any) -> tuple[Any, None]:
             part, weight, i = piece

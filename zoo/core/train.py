@@ -10,10 +10,10 @@ from typing import Any
 import jax
 from flax import nnx
 
-from zoo.core import hub, machine, release, state
-from zoo.core.config import compose, config_hash, structure, unstructure
-from zoo.core.errors import UserError
-from zoo.core.families import family
+from zoo.core import distributed, hub, machine, release, state
+from zoo.core.config import compose, config_hash, nearest, structure, unstructure
+from zoo.core.errors import ConfigError, UserError
+from zoo.core.families import families, family
 from zoo.core.loop import Evaluator, FitResult, fit
 from zoo.core.schema import BaseConfig
 from zoo.core.task import Family, Split, Task
@@ -21,7 +21,13 @@ from zoo.core.task import Family, Split, Task
 
 def typed(plain: dict[str, Any]) -> BaseConfig:
     """The frozen dataclass of a composed configuration; ConfigError for whatever does not fit."""
-    return structure(plain, family(str(plain.get("family"))).config_type(str(plain.get("task"))))
+    for key in ("family", "task"):
+        if not isinstance(plain.get(key), str):
+            raise ConfigError(f"{key}={plain.get(key)!r}: it must be text, the name of a {key}")
+    if plain["family"] not in families():
+        known = ", ".join(families())
+        raise ConfigError(f"family={plain['family']!r} is unknown{nearest(plain['family'], families())} (known: {known})")
+    return structure(plain, family(plain["family"]).config_type(plain["task"]))
 
 
 def train(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[str, Any]:
@@ -39,13 +45,15 @@ def train(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[st
 
 def run(config: BaseConfig, command: str) -> dict[str, Any]:
     """:func:`train` for a typed configuration; ``command`` is what the release's card says made it."""
+    distributed.initialise()
     member = family(config.family)
     task = member.build(config)
     result = fit(task)
     folder = result.folder / "release"
-    if not (result.already and _describes(folder, result)):
+    (written,) = distributed.from_primary([distributed.primary() and result.already and _describes(folder, result)])
+    if not written:
         metrics = evaluate_params(task, result.params, (Split.TRAIN, Split.VALID, Split.TEST))
-        write(folder, member, task, result, metrics, command)
+        distributed.primary_does(lambda: write(folder, member, task, result, metrics, command))
     info = release.read_release(folder).info
     return {
         "name": config.name,
