@@ -111,7 +111,7 @@ class Tokenizer:
             spans.append(np.stack([ends - [len(w) for w in words], ends], 1).astype(np.int32).reshape(-1, 2))
             texts.append(" ".join(words))
         encoded = self._fast.encode_batch(texts, add_special_tokens=False)
-        return [_align(e, text, bounds) for e, text, bounds in zip(encoded, texts, spans)]
+        return [self._align(e, text, bounds) for e, text, bounds in zip(encoded, texts, spans)]
 
     def text(self, text: str) -> tuple[Pieces, np.ndarray]:
         """A text in words of :func:`word_spans`; words that share a piece are made one.
@@ -121,14 +121,21 @@ class Tokenizer:
         """
         encoded = self._fast.encode(_readable(text), add_special_tokens=False)
         bounds = word_spans(text)
-        pieces = _align(encoded, text, bounds)
+        pieces = self._align(encoded, text, bounds)
         shared = (np.diff(pieces.first, prepend=NO_PIECE) == 0) & (pieces.first != NO_PIECE)
         if shared.any():
             head = ~shared
             last = np.append(np.flatnonzero(head)[1:], len(bounds)) - 1
             bounds = np.stack([bounds[head, 0], bounds[last, 1]], 1)
-            pieces = _align(encoded, text, bounds)
+            pieces = self._align(encoded, text, bounds)
         return pieces, bounds
+
+    def _align(self, encoding: Any, text: str, bounds: np.ndarray) -> Pieces:
+        ids = np.asarray(encoding.ids, np.int32)
+        if self.unknown != NO_PIECE:
+            # A unigram model may spell "</s>" in a text with the special piece itself, which would end the input there.
+            ids = np.where(np.isin(ids, [self.cls, self.sep, self.pad, self.mask]), np.int32(self.unknown), ids)
+        return _align(ids, np.asarray(encoding.offsets, np.int32).reshape(-1, 2), text, bounds)
 
 
 _CJK = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0002fa1f"
@@ -188,10 +195,9 @@ def _needs_mending(offsets: np.ndarray, text: str) -> bool:
     return bool(np.isin(codes[start], spaces).any() or np.isin(codes[end - 1], spaces).any())
 
 
-def _align(encoding: Any, text: str, bounds: np.ndarray) -> Pieces:
+def _align(ids: np.ndarray, raw: np.ndarray, text: str, bounds: np.ndarray) -> Pieces:
     """Pieces with the words ``bounds`` that they belong to."""
-    ids = np.asarray(encoding.ids, np.int32)
-    offsets = _mend(np.asarray(encoding.offsets, np.int32).reshape(-1, 2), text)
+    offsets = _mend(raw, text)
     first = np.full(len(bounds), NO_PIECE, np.int32)
     if not len(bounds):  # white space alone: what a tokenizer makes of it belongs to no word
         return Pieces(ids[:0], offsets[:0], ids[:0], first)

@@ -19,7 +19,7 @@ def sentence_spans(document: Document) -> list[tuple[int, int]]:
     """[start, end) of the sentences: the file's own where it gives them, else by rule; never inside a span."""
     if document.sentences:
         return list(document.sentences)
-    text, inside = document.text, sorted((s.start, s.end) for s in document.spans)
+    text, inside = document.text, sorted(fragment for s in document.spans for fragment in s.fragments)
     out, start = [], 0
     for match in _END.finditer(text):
         at = match.start()
