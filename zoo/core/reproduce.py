@@ -75,8 +75,10 @@ def reproduce(
         numbers.append({**found, "run": one.info.metrics.get("run", {}), "measured": timing})
 
     document: dict[str, Any] = {"table": table.name, "scale": scale, "rows": []}
-    for row in dict.fromkeys(row for row, _ in parts):
+    for row in chosen:
         own = [i for i, (r, _) in enumerate(parts) if r is row]
+        if not own:
+            continue
         command = _command(table, row, seeds, train, scale)
         entry = tables.row_document(
             table, row, [numbers[i] for i in own], release=parts[own[0]][1], command=command, scale=scale
