@@ -58,11 +58,11 @@ class Field(nnx.Module):
         self.dropout = nnx.Dropout(model.dropout)
 
     def __call__(self, y: jax.Array, key: jax.Array | None) -> jax.Array:
-        for i in range(4):
+        for i in range(2):
             hidden = jnp.tanh(self.first(y))
             if key is not None:
                 hidden = self.dropout(hidden, deterministic=False, rngs=nnx.Rngs(jax.random.fold_in(key, i)))
-            y = y + 0.25 * self.second(hidden)
+            y = y + 0.5 * self.second(hidden)
         return y
 
 

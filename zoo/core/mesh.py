@@ -43,7 +43,19 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 def replicate(tree: TreeT, mesh: Mesh) -> TreeT:
     """The same values on every device; with several processes each must hold them already."""
-    return jax.device_put(tree, replicated(mesh))
+    sharding = replicated(mesh)
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+
+    def place(x: Any) -> Any:  # device_put reaches this process's own devices only
+        if isinstance(x, jax.Array) and not x.is_fully_addressable:
+            return x
+        if isinstance(x, jax.Array) and jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(place(jax.random.key_data(x)), impl=jax.random.key_impl(x))
+        host = np.asarray(x)
+        return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+    return jax.tree.map(place, tree)
 
 
 def shard(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.Array]:
