@@ -51,6 +51,7 @@ def test_there_are_experiments() -> None:
         (["trainer.steps=3.5"], ["trainer.steps=3.5", "whole number"]),
         (["trainer.steps=null"], ["trainer.steps=None", "whole number"]),
         (["trainer.ema=true"], ["trainer.ema=True", "a number"]),
+        (["name=mine"], ["name='mine'", "neural_de/"]),
         (["seed=a"], ["seed='a'"]),
         (["seed=-1"], ["seed=-1"]),
         (["logger.tensorboard=1"], ["logger.tensorboard=1"]),
@@ -89,11 +90,11 @@ def test_no_experiment_names_the_known() -> None:
 def test_typo_inside_an_experiment_file(tmp_path: Path) -> None:
     folder = tmp_path / "experiment" / "mine"
     folder.mkdir(parents=True)
-    base = f"# @package _global_\ndefaults:\n  - /experiment/{ER}\nname: mine/a\n"
+    base = f"# @package _global_\ndefaults:\n  - /experiment/{ER}\nname: neural_de/mine\n"
     (folder / "good.yaml").write_text(base + "trainer: {steps: 7}\n")
     (folder / "bad.yaml").write_text(base + "trainer: {setps: 7}\n")
     config = typed(compose(["mine/good"], [tmp_path]))
-    assert (config.trainer.steps, config.name) == (7, "mine/a")
+    assert (config.trainer.steps, config.name) == (7, "neural_de/mine")
     assert "'trainer.steps'" in refused("mine/bad", config_dirs=(tmp_path,))
 
 
