@@ -32,6 +32,7 @@ examples:
   zoo train neural_de/digits-er --cfg job                 print the composed configuration and stop
   zoo train neural_de/digits-er debug=fast                a run of seconds, to see that everything works
   zoo train mine/my-experiment --config-dir my_configs    your own experiment file, my_configs/experiment/mine/...
+  zoo train -m neural_de/digits-er seed=0,1               a sweep: one run for each combination of values, one table
 """,
     "evaluate": """\
 examples:
@@ -93,6 +94,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--config-dir", action="append", default=[], type=Path, metavar="DIR", help="a folder of your own configs"
     )
+    sub.add_argument("-m", "--multirun", action="store_true", help="sweep: train every combination of key=a,b")
     sub.add_argument("--cfg", choices=["job"], help="print the composed configuration and stop")
 
     sub = add("evaluate", "compute a model's metrics anew and set them beside its card's", _evaluate)
@@ -158,9 +160,12 @@ def run(argv: Sequence[str]) -> int:
         elif rest:
             raise UserError(f"unrecognised argument {rest[0]!r} (see zoo {args.command} --help)")
         warnings.showwarning = _note
-        if args.command in COMPILES:
+        if args.command in COMPILES and not getattr(args, "multirun", False):  # a sweep's runs see to it themselves
+            from zoo.core import distributed
             from zoo.core.compilation import use_disk_cache
 
+            if args.command in ("train", "reproduce"):
+                distributed.initialise()  # before the first look at the devices
             use_disk_cache()
         args.run(args)
         sys.stdout.flush()
@@ -213,9 +218,16 @@ def _train(args: argparse.Namespace) -> None:
         else:
             print(OmegaConf.to_yaml(OmegaConf.create(plain)), end="")
         return
+    if args.multirun:
+        _sweep(args)
+        return
+    from zoo.core import distributed
     from zoo.core.train import train
 
-    document = train(args.overrides, args.config_dir)
+    with distributed.results_from_primary() as shown:
+        document = train(args.overrides, args.config_dir)
+    if not shown:
+        return
     if args.json:
         _print_json(document)
         return
@@ -226,6 +238,31 @@ def _train(args: argparse.Namespace) -> None:
         )
     _print_metrics(document["metrics"])
     print(f"release: {document['release']}")
+
+
+def _sweep(args: argparse.Namespace) -> None:
+    from zoo.core.sweep import sweep
+
+    document = sweep(args.overrides, args.config_dir)
+    rows, varying = document["rows"], document["varying"]
+    if args.json:
+        _print_json(document)
+    else:
+        flat = [{f"{s} {n}": v for s in ("valid", "test") for n, v in r["metrics"].get(s, {}).items()} for r in rows]
+        names = list(dict.fromkeys(n for f in flat for n in f))
+        body = [
+            [*(r["overrides"][k] for k in varying), r["status"], *(_number(f.get(n)) for n in names)]
+            for r, f in zip(rows, flat)
+        ]
+        _print_table([*varying, "status", *names], body)
+        print(f"runs in {os.path.commonpath([str(Path(r['run_dir']).parent) for r in rows])}")
+    failed = [r for r in rows if r["status"] == "failed"]
+    if failed:
+        sys.stdout.flush()
+        raise ZooError(
+            f"{len(failed)} of {len(rows)} runs failed ({failed[0]['run_dir']}: {failed[0]['error']}): the same command again "
+            "tries them anew and leaves the finished ones alone"
+        )
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:

@@ -61,20 +61,10 @@ def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    overrides = list(overrides)
-    if overrides and re.fullmatch(r"[\w-]+/[\w.-]+", overrides[0]):
-        overrides[0] = f"experiment={overrides[0]}"
-    for folder in config_dirs:
-        if not folder.is_dir():
-            raise ConfigError(f"--config-dir {folder}: no such folder")
-    if not any(o.lstrip("+").startswith("experiment=") for o in overrides):
-        names = ", ".join(experiments(config_dirs))
-        raise ConfigError(f"no experiment given: name one, for example experiment=neural_de/digits-er (known: {names})")
-    overrides = [_forced(o, groups(config_dirs)) for o in overrides]
-    search = [f"hydra.searchpath=[{','.join(f'file://{d.resolve()}' for d in config_dirs)}]"] if config_dirs else []
+    overrides = normalised(overrides, config_dirs)
     try:
         with initialize_config_dir(str(config_root()), version_base=None, job_name="zoo"):
-            config = hydra_compose("train", [*search, *overrides])
+            config = hydra_compose("train", [*search_path(config_dirs), *overrides])
         missing = OmegaConf.missing_keys(config)
         if missing:
             key = sorted(missing)[0]
@@ -84,6 +74,29 @@ def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[
         raise ConfigError(_explain(error, overrides, config_dirs)) from error
     assert isinstance(plain, dict)
     return typing.cast(dict[str, Any], plain)
+
+
+def normalised(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> list[str]:
+    """Overrides as Hydra is to see them: the experiment's short form written out, every plain key settable.
+
+    Raises:
+        ConfigError: no experiment is named, or a config folder does not exist.
+    """
+    overrides = list(overrides)
+    if overrides and re.fullmatch(r"[\w-]+/[\w.-]+(,[\w-]+/[\w.-]+)*", overrides[0]):
+        overrides[0] = f"experiment={overrides[0]}"
+    for folder in config_dirs:
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir {folder}: no such folder")
+    if not any(o.lstrip("+").startswith("experiment=") for o in overrides):
+        names = ", ".join(experiments(config_dirs))
+        raise ConfigError(f"no experiment given: name one, for example experiment=neural_de/digits-er (known: {names})")
+    return [_forced(o, groups(config_dirs)) for o in overrides]
+
+
+def search_path(config_dirs: Sequence[Path]) -> list[str]:
+    """The override that tells Hydra of the user's own config folders."""
+    return [f"hydra.searchpath=[{','.join(f'file://{d.resolve()}' for d in config_dirs)}]"] if config_dirs else []
 
 
 def groups(config_dirs: Sequence[Path] = ()) -> set[str]:

@@ -5,10 +5,11 @@ The launcher says it all through the environment; with one process every functio
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -150,6 +151,24 @@ def primary_does(action: Callable[[], Any]) -> None:
         raise failure
     if failed:
         raise ZooError("process 0 could not write: its message says why")
+
+
+@contextlib.contextmanager
+def results_from_primary() -> Iterator[bool]:
+    """Within it what the libraries print on stdout goes to stderr, if there are several processes; tells whether this
+    process is the one that shows the result."""
+    if not several():
+        yield True
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)  # collectives on CPU greet on stdout, which belongs to the result
+    try:
+        yield primary()
+    finally:
+        sys.stdout.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def leave(code: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from zoo.core.errors import UserError
+
 
 def require(ok: bool, text: str) -> None:
     """Refuse an impossible value; ``text`` starts with the field's name and says the limit and the mend."""
@@ -144,6 +146,17 @@ class BaseConfig:
     logger: LoggerConfig = field(default_factory=LoggerConfig)
 
     def __post_init__(self) -> None:
+        from zoo.core.release import require_name  # here: it needs NumPy, which --help and refusals do without
+
+        try:
+            require_name(self.name)
+        except UserError as error:
+            require(False, f"name: {error}")
+        start = f"{self.family}/"
+        require(
+            self.name.startswith(start),
+            f"name={self.name}: its release is of family {self.family}, so it starts with {start}",
+        )
         require(self.seed >= 0, f"seed={self.seed}: it must be at least 0")
         require(self.seed < 2**32, f"seed={self.seed}: it must be below 2**32")
         warmup, steps = self.optimizer.warmup_steps, self.trainer.steps
