@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from zoo.core import reproduce as reproduce_module
 from zoo.core import tables
 from zoo.core.errors import UserError
 from zoo.core.reproduce import reproduce
@@ -78,3 +80,72 @@ def test_reproduce_refuses_what_makes_no_sense(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="needs --train"):
         reproduce("neural_de/digits_node", seeds=3, out=tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def methods_table(**more) -> Table:
+    rows = (
+        Row("Paper only", {"test_accuracy": 99.0}),
+        Row("Baseline", {}, compute=lambda: {"test": {"accuracy": 61.5}, "sets": {"a": 1.0}}),
+        Row("Untrained", {}, "tiny/er"),
+    )
+    return Table("tiny/methods", "Methods", "paper", "nowhere", TABLE.metrics, rows, **more)
+
+
+def test_methods_and_the_paper_s_rows_stand_beside_releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+
+    def artefacts(numbers, folder: Path) -> list[Path]:
+        seen.update(numbers)
+        (folder / "sets.csv").write_text("a")
+        return [folder / "sets.csv"]
+
+    table = methods_table(artefacts=artefacts)
+    monkeypatch.setattr(tables, "find", lambda name: table)
+    found = reproduce("tiny/methods", out=tmp_path)
+    assert [row["name"] for row in found["rows"]] == ["Paper only", "Baseline"]  # nothing answers for the third
+    paper, baseline = found["rows"]
+    assert (paper["metrics"]["test_accuracy"]["ours"], paper["metrics"]["test_accuracy"]["paper"]) == (None, 99.0)
+    assert (baseline["metrics"]["test_accuracy"]["ours"], baseline["release"], baseline["seeds"]) == (61.5, None, 1)
+    assert (paper["seeds"], paper["release"]) == (0, None)
+    assert seen == {"Baseline": {"test": {"accuracy": 61.5}, "sets": {"a": 1.0}}}
+    assert str(tmp_path / "sets.csv") in found["files"]
+    text = (tmp_path / "tiny/methods.md").read_text(encoding="utf-8")
+    assert "61.50" in text
+    assert "99.00" in text
+
+
+def test_a_table_of_the_paper_alone_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "find", lambda name: methods_table())
+    with pytest.raises(UserError, match="none of the rows asked for"):
+        reproduce("tiny/methods", rows=["Paper only"], out=tmp_path)
+    with pytest.raises(UserError, match="--picture draws the training"):
+        reproduce("tiny/methods", rows=["Baseline"], picture=tmp_path / "x.png", out=tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_table_measures_a_release_through_its_predictor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a table has its own measurement, a release is measured by it and not by the splits of its task."""
+    rows = (
+        Row("Ours", {}, "tiny/vanilla", "tiny/vanilla"),
+        Row("Baseline", {}, compute=lambda: {"test": {"accuracy": 1}}),
+    )
+    table = Table(
+        "tiny/own",
+        "Own",
+        "paper",
+        "",
+        TABLE.metrics,
+        rows,
+        evaluate=lambda predictor: {"test": {"accuracy": predictor}},
+    )
+    info = SimpleNamespace(family="tiny", config={"seed": 0}, metrics={"run": {"train_seconds": 3.0}})
+    family = SimpleNamespace(measures=lambda releases: [{}], predictor=lambda release: 77.0)
+    monkeypatch.setattr(tables, "find", lambda name: table)
+    monkeypatch.setattr(reproduce_module, "family", lambda name: family)
+    monkeypatch.setattr(reproduce_module.hub, "resolve", lambda name: Path(name))
+    monkeypatch.setattr(reproduce_module.release, "read_release", lambda path: SimpleNamespace(info=info))
+    found = {row["name"]: row for row in reproduce("tiny/own", out=tmp_path)["rows"]}
+    assert found["Ours"]["metrics"]["test_accuracy"]["ours"] == 77.0
+    assert found["Ours"]["metrics"]["train_seconds"]["ours"] == 3.0
+    assert found["Ours"]["release"] == "tiny/vanilla"
+    assert found["Baseline"]["metrics"]["test_accuracy"]["ours"] == 1.0

@@ -1,9 +1,10 @@
-"""``zoo reproduce``: a paper's table from packaged releases, or from runs trained for it."""
+"""``zoo reproduce``: a paper's table from packaged releases, from runs trained for it, or from methods that need neither."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def reproduce(
 
     Args:
         name: ``<family>/<table>``.
-        rows: names of the rows to make, all if None.
+        rows: names of the rows to make, all if None. A row of the paper alone is shown beside the others.
         seeds: number of seeds (0, 1, ...) trained for each row; a packaged release is one seed.
         train: train the rows' experiments; else their packaged releases answer.
         scale: ``quick`` (what two cores can do; the rows say what was reduced) or ``paper`` (the paper's own setting).
@@ -56,6 +57,8 @@ def reproduce(
     parts: list[tuple[tables.Row, str]] = []  # (row, release folder or name), one for each seed
     folders: dict[str, list[Path]] = {}
     for row in chosen:
+        if row.compute is not None or row.paper_only:
+            continue
         if train:
             folders[row.name] = [_trained(table, row, seed, scale, runs) for seed in range(seeds)]
             parts += [(row, str(folder / "release")) for folder in folders[row.name]]
@@ -63,33 +66,67 @@ def reproduce(
             parts.append((row, row.release))
         else:
             say(f"{row.name}: no packaged release answers for it; left out (train it with --train)")
-    if not parts:
+    if not parts and not any(row.compute is not None for row in chosen):
         raise UserError(f"none of the rows asked for has a packaged release: add --train to make them ({name})")
+    if picture is not None and not folders:
+        raise UserError("--picture draws the training of the rows: it needs --train")
 
-    loaded = [release.read_release(hub.resolve(where)) for _, where in parts]
-    timings = family(name.partition("/")[0]).measures(loaded)
-    numbers = []
-    for (row, where), one, timing in zip(parts, loaded, timings):
-        say(f"{row.name}: evaluating {where}")
-        found = evaluate(where, ("train", "valid", "test"))["metrics"]
-        numbers.append({**found, "run": one.info.metrics.get("run", {}), "measured": timing})
-
+    answers = _of_releases(table, parts) | _of_methods(chosen)
     document: dict[str, Any] = {"table": table.name, "scale": scale, "rows": []}
     for row in chosen:
-        own = [i for i, (r, _) in enumerate(parts) if r is row]
-        if not own:
+        if row.name not in answers:
             continue
+        answer = answers[row.name]
         command = _command(table, row, seeds, train, scale)
-        entry = tables.row_document(
-            table, row, [numbers[i] for i in own], release=parts[own[0]][1], command=command, scale=scale
-        )
-        document["rows"].append({**entry, "config_hash": config_hash(loaded[own[0]].info.config)})
+        entry = tables.row_document(table, row, answer.numbers, release=answer.release, command=command, scale=scale)
+        document["rows"].append({**entry, "config_hash": answer.config_hash})
     written = [str(tables.write_results(table, document, machine.facts(), out))]
+    if table.artefacts is not None:
+        first = {row: answer.numbers[0] for row, answer in answers.items() if answer.numbers}
+        written += [str(path) for path in table.artefacts(first, out)]
     if picture is not None:
-        if not folders:
-            raise UserError("--picture draws the training of the rows: it needs --train")
         written.append(str(curves.draw(folders, table.curves, table.title, picture)))
     return {**document, "files": written}
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What a row's numbers come from: a mapping for each seed."""
+
+    numbers: Sequence[Mapping[str, Any]]
+    release: str | None = None
+    config_hash: str = ""
+
+
+def _of_releases(table: tables.Table, parts: Sequence[tuple[tables.Row, str]]) -> dict[str, _Answer]:
+    """Rows that releases answer for: their metrics, facts of the run, and timings of all of them interleaved."""
+    if not parts:
+        return {}
+    loaded = [release.read_release(hub.resolve(where)) for _, where in parts]
+    timings = family(table.name.partition("/")[0]).measures(loaded)
+    answers: dict[str, _Answer] = {}
+    for (row, where), one, timing in zip(parts, loaded, timings):
+        say(f"{row.name}: evaluating {where}")
+        if table.evaluate is None:
+            found = evaluate(where, ("train", "valid", "test"))["metrics"]
+        else:
+            found = table.evaluate(family(one.info.family).predictor(one))
+        numbers = {**found, "run": one.info.metrics.get("run", {}), "measured": timing}
+        before = answers.get(row.name, _Answer((), where, config_hash(one.info.config)))
+        answers[row.name] = replace(before, numbers=(*before.numbers, numbers))
+    return answers
+
+
+def _of_methods(rows: Sequence[tables.Row]) -> dict[str, _Answer]:
+    """Rows that are computed without a release, and rows of the paper alone, which have no numbers."""
+    answers: dict[str, _Answer] = {}
+    for row in rows:
+        if row.compute is not None:
+            say(f"{row.name}: computing")
+            answers[row.name] = _Answer((row.compute(),))
+        elif row.paper_only:
+            answers[row.name] = _Answer(())
+    return answers
 
 
 def _trained(table: tables.Table, row: tables.Row, seed: int, scale: str, runs: Path) -> Path:

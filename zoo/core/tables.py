@@ -1,11 +1,11 @@
-"""A paper's table as data: rows, the paper's values, and the release that answers for ours."""
+"""A paper's table as data: rows, the paper's values, and what answers for ours: a release, or a method that needs none."""
 
 from __future__ import annotations
 
 import csv
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -40,12 +40,20 @@ class Row:
         paper: the paper's value of each metric that it gives.
         experiment: the experiment that trains it, ``<family>/<name>``.
         release: the packaged release that answers for it when nothing is trained, or None.
+        compute: makes the row's numbers where no release stands behind it (a baseline, published values), or None.
+            A row with neither experiment, release nor compute shows the paper's values alone.
     """
 
     name: str
     paper: Mapping[str, float] = field(default_factory=dict)
     experiment: str | None = None
     release: str | None = None
+    compute: Callable[[], Mapping[str, Any]] | None = None
+
+    @property
+    def paper_only(self) -> bool:
+        """Whether nothing here can answer for it."""
+        return self.experiment is None and self.release is None and self.compute is None
 
 
 @dataclass(frozen=True)
@@ -62,7 +70,10 @@ class Table:
         curves: metrics of the validation rows in metrics.jsonl that the picture draws over training.
         reduced: per scale, what was reduced against the paper, or None.
         overrides: per scale, the Hydra overrides that make it.
-        examples: a file-name-free note on the machine-independent protocol, shown under the table.
+        note: on the machine-independent protocol, shown under the table.
+        evaluate: the numbers of a release's predictor, where the table measures another thing than the splits of its task.
+        artefacts: writes further files (per-set values, pictures) from the numbers of each row, by name, into a folder and
+            returns their paths.
     """
 
     name: str
@@ -75,6 +86,8 @@ class Table:
     reduced: Mapping[str, str | None] = field(default_factory=dict)
     overrides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     note: str = ""
+    evaluate: Callable[[Any], Mapping[str, Any]] | None = None
+    artefacts: Callable[[Mapping[str, Mapping[str, Any]], Path], Sequence[Path]] | None = None
 
     def select(self, names: Sequence[str] | None) -> tuple[Row, ...]:
         """The rows of ``names`` in the table's order; UserError with the nearest name for an unknown one."""
