@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from zoo.core.errors import UserError
-from zoo.neural_de.solve import arguments, native
+from zoo.neural_de.solve import arguments, native, stock
 from zoo.neural_de.solve.regularizers import make_plan
 from zoo.neural_de.solve.solution import RegularizedSolution
 from zoo.neural_de.solve.tableau import TABLEAUS
@@ -76,8 +76,15 @@ def solve(
         solution = native.solve(
             problem, solver, args, stepsize_controller, max_steps, plan, h_grad == "exact", checkpoints
         )
+    elif h_grad == "exact":
+        raise UserError(
+            f"h_grad='exact' needs Tsit5() or Dopri5() under a PIDController without step_ts and jump_ts, not "
+            f"{type(solver).__name__} under {type(stepsize_controller).__name__}: ask for h_grad='frozen', or change them"
+        )
     else:
-        raise UserError("solver: only Tsit5() and Dopri5() under a PIDController are served so far")
+        solution = stock.solve(
+            terms, solver, t0, t1, dt0, problem.y0, args, saveat, stepsize_controller, max_steps, plan, checkpoints
+        )
     if throw:
         failed = solution.result != diffrax.RESULTS.successful
         solution = solution.result.error_if(solution, jnp.asarray(failed))

@@ -14,8 +14,8 @@ import optimistix
 from diffrax._term import WrapTerm
 from jax import Array, lax
 
+from zoo.neural_de.solve import adjoint, control, loop, trees
 from zoo.neural_de.solve import checkpoints as slots
-from zoo.neural_de.solve import control, loop, trees
 from zoo.neural_de.solve.arguments import Arguments, Sub
 from zoo.neural_de.solve.field import Field
 from zoo.neural_de.solve.regularizers import Plan
@@ -44,7 +44,6 @@ def solve(
     pid = _settings(controller, tableau)
     pid_arrays, pid_static = eqx.partition(pid, eqx.is_array)
 
-    k1 = field(field.weights, field.data, problem.t0, y0)
     end, evaluations = _first_end(problem, solver, controller, field, direction)
     end = jnp.where(end > t1, t1, end)
 
@@ -59,13 +58,13 @@ def solve(
         plan=plan,
         exact=exact,
         max_steps=max_steps,
-        slots=slots.slot_count((y0, k1), max_steps, checkpoints),
+        slots=slots.slot_count((y0, y0), max_steps, checkpoints),
         strides=strides,
         dense=problem.dense,
     )
-    inputs = loop.Inputs(field.weights, y0, k1, t0, t1, end, times)
+    inputs = loop.Inputs(field.weights, y0, t0, t1, end, times)
     fixed = loop.Fixed(field.data, *lax.stop_gradient((norm_data, pid_arrays)), lax.stop_gradient(direction))
-    out = loop.run(engine, inputs, fixed)
+    out = adjoint.run(engine, inputs, fixed)
 
     unfinished = (out.t < t1) & (out.code == control.RUNNING)
     result = diffrax.RESULTS.where(

@@ -129,8 +129,9 @@ def pull_step(
 
     # E
     error = trees.combine(length, tableau.error, stages.k)
-    _, pull_norm = jax.vjp(lambda e, a, b: scaled_norm(norm, problem, e, a, b), error, y, y1)
-    error_bar, y_bar, y1_bar = pull_norm(bars.error)
+    value, pull_norm = jax.vjp(lambda e, a, b: scaled_norm(norm, problem, e, a, b), error, y, y1)
+    # A norm's derivative at no error at all is taken as 0, whatever the norm makes of it.
+    error_bar, y_bar, y1_bar = jtu.tree_map(lambda b: jnp.where(value > 0, b, 0), pull_norm(bars.error))
     # S
     difference_bar: PyTree = None
     k6_bar: PyTree = None

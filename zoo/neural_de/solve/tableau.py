@@ -40,7 +40,36 @@ class Tableau:
         return self.interpolation(t0=t0, t1=t1, y0=unit[0], y1=unit[1], k=unit[2:]).evaluate(t)
 
 
-def _make(solver: type[diffrax.Tsit5] | type[diffrax.Dopri5], stability: float) -> Tableau:
+def stability_extent(tableau: diffrax.ButcherTableau) -> float:
+    """Length of the stability interval on the negative real axis: the largest x with |R(-z)| <= 1 for z in [0, x].
+
+    R is the stability polynomial 1 + z b (1 - z A)^-1 1; 3.5068 for Tsit5, 3.3066 for Dopri5.
+    """
+    n = tableau.num_stages
+    a = np.zeros((n, n))
+    for i, row in enumerate(tableau.a_lower):
+        a[i + 1, : len(row)] = row
+    powers = [np.ones(n)]
+    for _ in range(n - 1):
+        powers.append(a @ powers[-1])
+    polynomial = np.polynomial.Polynomial([1.0, *((-1) ** (i + 1) * tableau.b_sol @ p for i, p in enumerate(powers))])
+    # |R| = 1 where R = 1 or R = -1: the first positive root behind which |R| > 1.
+    roots = np.concatenate([(polynomial - level).roots() for level in (1.0, -1.0)])
+    real = np.sort(roots[np.abs(roots.imag) < 1e-9].real)
+    return float(next(x for x in real if x > 1e-3 and abs(polynomial(x + 1e-6)) > 1))
+
+
+def shared_time_stages(tableau: diffrax.ButcherTableau) -> tuple[int, int] | None:
+    """The last two stages at the same time, as Shampine's stiffness estimate needs them; None where there are none."""
+    times = np.concatenate([[0.0], tableau.c])
+    for second in reversed(range(len(times))):
+        for first in reversed(range(second)):
+            if abs(times[first] - times[second]) < 1e-12:
+                return first, second
+    return None
+
+
+def _make(solver: type[diffrax.Tsit5] | type[diffrax.Dopri5]) -> Tableau:
     source = solver.tableau
     rows = tuple(tuple(float(x) for x in row) for row in source.a_lower)
     last = np.zeros(7)
@@ -52,13 +81,9 @@ def _make(solver: type[diffrax.Tsit5] | type[diffrax.Dopri5], stability: float) 
         error=tuple(float(x) for x in source.b_error),
         stiff=tuple(float(x) for x in last),
         order=5,
-        stability=stability,
+        stability=stability_extent(source),
         interpolation=solver.interpolation_cls,
     )
 
 
-# Extents of the real stability interval: Rackauckas and Nie, DifferentialEquations.jl (alg_stability_size).
-TABLEAUS: dict[type, Tableau] = {
-    diffrax.Tsit5: _make(diffrax.Tsit5, 3.5068),
-    diffrax.Dopri5: _make(diffrax.Dopri5, 3.3066),
-}
+TABLEAUS: dict[type, Tableau] = {cls: _make(cls) for cls in (diffrax.Tsit5, diffrax.Dopri5)}

@@ -65,9 +65,9 @@ def dtype_of(tree: PyTree) -> Any:
 
 
 def safe_sqrt(x: Array) -> Array:
-    """Square root whose derivative at 0 is 0."""
-    positive = x > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1)), 0)
+    """Square root whose derivative at 0 is 0; NaN stays NaN."""
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
 
 
 def rms(tree: PyTree) -> Array:
