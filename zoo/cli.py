@@ -1,4 +1,4 @@
-"""The command line: ``zoo train | evaluate | predict | list | show | reproduce | bench | doctor``.
+"""The command line: ``zoo train | evaluate | compare | predict | list | show | reproduce | bench | doctor``.
 
 Every command takes --json: one JSON document on stdout and nothing else there. Progress and logs go to stderr. A user's mistake is
 one line on stderr and exit status 2, a failed run 1, Ctrl-C 130. Commands import what they need when they run, so that
@@ -38,6 +38,11 @@ examples:
 examples:
   zoo evaluate neural_de/digits-er                        repeat the metrics that the model's card states
   zoo evaluate runs/neural_de/digits-er/seed-0/release    a release you trained
+""",
+    "compare": """\
+examples:
+  zoo compare runs/a runs/b                               configurations that differ, metrics side by side
+  zoo compare neural_de/digits-vanilla runs/mine --json   a release by name and a run of yours
 """,
     "predict": """\
 examples:
@@ -100,6 +105,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub = add("evaluate", "compute a model's metrics anew and set them beside its card's", _evaluate)
     sub.add_argument("model", help="a release's name or folder")
     sub.add_argument("--split", action="append", choices=["train", "valid", "test"], help="default: test")
+
+    sub = add("compare", "set runs or releases side by side: configurations that differ, and metrics", _compare)
+    sub.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or a release's name or folder")
 
     sub = add("predict", "apply a model to a file", _predict)
     sub.add_argument("model", help="a release's name or folder")
@@ -291,6 +299,22 @@ def _evaluate(args: argparse.Namespace) -> None:
     ]
     _print_table([document["name"], "now", "card"], body)
     print("agrees with its card" if document["agrees"] else "DIFFERS from its card by more than 0.1 %")
+
+
+def _compare(args: argparse.Namespace) -> None:
+    from zoo.core.compare import compare
+
+    document = compare(args.runs)
+    if args.json:
+        _print_json(document)
+        return
+    names = [run["name"] for run in document["runs"]]
+    _print_table(["", *names], [["status", *(run["status"] for run in document["runs"])]])
+    if document["config"]:
+        _print_table(["configuration", *names], [[k, *map(_number, v)] for k, v in document["config"].items()])
+    else:
+        print("configurations: no difference\n")
+    _print_table(["metric", *names], [[k, *map(_number, v)] for k, v in document["metrics"].items()])
 
 
 def _add_family_options(args: argparse.Namespace, rest: Sequence[str]) -> None:

@@ -59,9 +59,7 @@ def test_float64_runs_stay_float64(one_and_eight: tuple[Path, Path]) -> None:
 
 
 def test_uneven_evaluation_batches_are_exact_on_eight_devices(one_and_eight: tuple[Path, Path]) -> None:
-    one, eight = (
-        [r for r in read_rows(folder / "metrics.jsonl") if r["split"] == "valid"] for folder in one_and_eight
-    )
+    one, eight = ([r for r in read_rows(folder / "metrics.jsonl") if r["split"] == "valid"] for folder in one_and_eight)
     assert [row["count"] for row in eight] == [50.0] * len(eight)
     np.testing.assert_allclose([r["loss"] for r in eight], [r["loss"] for r in one], rtol=0, atol=1e-10)
 
@@ -114,7 +112,13 @@ def test_a_failed_save_of_process_0_ends_both(tmp_path: Path) -> None:
     assert "was not saved" in both[0].said()
 
 
-STEP = {"SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "n1", "SLURM_NTASKS": "4", "SLURM_PROCID": "1", "SLURM_LOCALID": "1"}
+STEP = {
+    "SLURM_JOB_ID": "7",
+    "SLURM_STEP_NODELIST": "n1",
+    "SLURM_NTASKS": "4",
+    "SLURM_PROCID": "1",
+    "SLURM_LOCALID": "1",
+}
 ADDRESS = {"JAX_COORDINATOR_ADDRESS": "n1:1234"}
 
 

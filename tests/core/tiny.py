@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import resource
 import sys
 import time
 from collections.abc import Iterable
@@ -25,7 +26,7 @@ from zoo.core.config import structure
 from zoo.core.errors import ZooError
 from zoo.core.precision import compute_in
 from zoo.core.schema import BaseConfig
-from zoo.core.task import Batch, Monitor, Split
+from zoo.core.task import Batch, Card, Family, Monitor, Split
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,6 +123,43 @@ class TinyTask:
         return {"loss": total / count, "count": count}
 
 
+FAMILY = Family(
+    name="tiny",
+    extra=None,
+    title="a task for tests",
+    config_types={"tiny": TinyConfig},
+    build=TinyTask,
+    card=lambda config: Card(data="random numbers", licence="none", limits=("It is a test.",)),
+    predictor=lambda release: release,
+    predict=lambda predictor, args: [],
+)
+
+
+def install_family(folder: Path) -> Path:
+    """Make ``folder`` a place from which Python finds the tiny family, and return a config folder with its experiment."""
+    facts = folder / "tiny_family-0.dist-info"
+    facts.mkdir(parents=True)
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-family\nVersion: 0\n")
+    (facts / "entry_points.txt").write_text("[zoo.families]\ntiny = tiny:FAMILY\n")
+    experiment = folder / "configs" / "experiment" / "tiny"
+    experiment.mkdir(parents=True)
+    (experiment / "run.yaml").write_text(
+        """\
+# @package _global_
+family: tiny
+task: tiny
+name: tiny/run
+trainer: {steps: 6, batch_size: 8, eval_every: 3, log_every: 1}
+optimizer: {name: adam, learning_rate: 0.01}
+logger: {tensorboard: false}
+model: {width: 4, dropout: 0.0}
+data: {size: 24}
+"""
+    )
+    (experiment / "other.yaml").write_text((experiment / "run.yaml").read_text().replace("tiny/run", "tiny/other"))
+    return folder / "configs"
+
+
 def tiny_config(folder: Path | str, **changes: Any) -> TinyConfig:
     """The tiny experiment in ``folder``; ``changes`` are dotted keys with ``__`` for the dot."""
     plain: dict[str, Any] = {
@@ -143,6 +181,8 @@ def main(folder: str, changes: dict[str, Any], environment: dict[str, str], erro
     from zoo.core.loop import Interrupted, fit
 
     os.environ.update(environment)
+    if limit := environment.get("ZOO_TEST_FILE_LIMIT"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
     if "JAX_ENABLE_X64" in environment:  # the libraries may be loaded already
         jax.config.update("jax_enable_x64", environment["JAX_ENABLE_X64"] == "1")
     if errors is not None:

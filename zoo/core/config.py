@@ -71,7 +71,7 @@ def compose(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> dict[
             raise ConfigError(f"{key} has no value: add {key}=VALUE")
         plain = OmegaConf.to_container(config, resolve=True)
     except (HydraException, OmegaConfBaseException, OSError, ValueError) as error:
-        raise ConfigError(_explain(error, overrides, config_dirs)) from error
+        raise ConfigError(explain(error, overrides, config_dirs)) from error
     assert isinstance(plain, dict)
     return typing.cast(dict[str, Any], plain)
 
@@ -112,7 +112,7 @@ def _forced(override: str, known_groups: set[str]) -> str:
     return f"++{override}" if plain and not key.startswith("hydra.") else override
 
 
-def _explain(error: Exception, overrides: Sequence[str], config_dirs: Sequence[Path]) -> str:
+def explain(error: Exception, overrides: Sequence[str], config_dirs: Sequence[Path]) -> str:
     """One line for what Hydra or OmegaConf said, with the nearest valid name."""
     text = str(error)
     if "Config group override must be" in text:
@@ -130,6 +130,8 @@ def _explain(error: Exception, overrides: Sequence[str], config_dirs: Sequence[P
         return (
             one_line(text.split("\n")[0]).replace("++", "") + ": quote it, write it as a list [a,b], or sweep with -m"
         )
+    if override := getattr(error, "override", None):  # its parser names a place in it, not the override
+        return f"{str(override).removeprefix('++')} cannot be read: {one_line(text.split('See http')[0])}"
     text = re.sub(r"See https?://\S+.*", "", text, flags=re.S)
     return one_line(re.sub(r"full_key: (\S+)\s+object_type=\S+", r"(at \1)", text))
 

@@ -78,7 +78,7 @@ def expand(overrides: Sequence[str], config_dirs: Sequence[Path] = ()) -> list[J
     try:
         parsed = OverridesParser.create().parse_overrides(config.normalised(overrides, config_dirs))
     except HydraException as error:
-        raise ConfigError(one_line(str(error))) from error
+        raise ConfigError(config.explain(error, overrides, config_dirs)) from error
     choices: list[list[tuple[str, str, bool]]] = []  # for each override its (key, value, swept)
     for one in parsed:
         if one.is_sweep_override():

@@ -26,7 +26,9 @@ def typed(plain: dict[str, Any]) -> BaseConfig:
             raise ConfigError(f"{key}={plain.get(key)!r}: it must be text, the name of a {key}")
     if plain["family"] not in families():
         known = ", ".join(families())
-        raise ConfigError(f"family={plain['family']!r} is unknown{nearest(plain['family'], families())} (known: {known})")
+        raise ConfigError(
+            f"family={plain['family']!r} is unknown{nearest(plain['family'], families())} (known: {known})"
+        )
     return structure(plain, family(plain["family"]).config_type(plain["task"]))
 
 
