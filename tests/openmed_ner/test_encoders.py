@@ -127,9 +127,26 @@ def test_no_key_means_no_dropout_and_a_key_decides_it():
 @pytest.mark.parametrize("rate", [0.05, 0.2, 0.5])
 def test_dropout_keeps_the_mean_and_the_share(rate):
     y = np.asarray(dropout(jnp.ones((400, 500)), rate, jax.random.key(0)))
-    zero = (y == 0).mean()
-    assert abs(zero - rate) < 4 * np.sqrt(rate * (1 - rate) / y.size) + 1 / 65536
+    assert abs((y == 0).mean() - rate) < 4 * np.sqrt(rate * (1 - rate) / y.size)
     np.testing.assert_allclose(y[y > 0], 1 / (1 - rate), rtol=1e-6)
+    assert np.array_equal(dropout(y, 0.0, jax.random.key(0)), y)
+    assert np.array_equal(dropout(y, rate, None), y)
+
+
+def test_dropout_masks_are_independent():
+    """Of neighbours in every direction, of each other across keys, and in the shares of rows and columns."""
+    keys = [*jax.random.split(jax.random.key(7), 12), jax.random.key(0), jax.random.key(1)]
+    masks = np.asarray([np.asarray(dropout(jnp.ones((64, 384)), 0.5, key)) == 0 for key in keys], float) - 0.5
+    n = masks[0].size
+    bound = 5 / np.sqrt(n)
+    for lag in (1, 2, 3, 7, 16, 384, 385, 768, 4096):
+        flat = masks.reshape(len(keys), -1)
+        assert np.abs(4 * (flat[:, lag:] * flat[:, :-lag]).mean(1)).max() < bound
+    across = 4 * masks.reshape(len(keys), -1) @ masks.reshape(len(keys), -1).T / n
+    assert np.abs(across - np.eye(len(keys))).max() < bound
+    for axis, size in ((1, 64), (2, 384)):
+        spread = masks.mean(axis).std() / (0.5 / np.sqrt(size))
+        assert 0.95 < spread < 1.05  # as binomial shares scatter
 
 
 def test_no_random_state_in_a_model():
