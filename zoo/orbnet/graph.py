@@ -17,7 +17,7 @@ class MolecularGraph:
         node_atom: the atom of each node, int64 (n_nodes,).
         node_slot: its shell within the atom, 0 to 2, int64 (n_nodes,).
         edge_features: float64 (n_edges, m), symmetric in u and v; columns ``EDGE_NAMES[kind]``.
-        edge_u, edge_v: nodes of each half edge, u < v, int64 (n_edges,).
+        edge_u, edge_v: nodes of each half edge, u < v, sorted by (u, v), int64 (n_edges,).
         edge_distance: distance of their atoms, bohr, float64 (n_edges,); 0 within an atom.
         cutoff: bohr; pairs of atoms at least this far apart have no edge, and a network's mollifier must vanish there.
         numbers: atomic numbers, int64 (n_atoms,).

@@ -56,15 +56,16 @@ def features(converged: Converged, kind: Kind = "shells", cutoff: float = CUTOFF
     else:
         u, v = saao.orbital_edges(pairs)
         atom, slot = layout.orbital_atom, layout.shell_slot[layout.orbital_shell]
+    order = np.lexsort((v, u))
     return MolecularGraph(
         kind=kind,
         node_features=arrays.nodes,
         node_atom=atom,
         node_slot=slot,
-        edge_features=arrays.edges,
-        edge_u=u,
-        edge_v=v,
-        edge_distance=arrays.distance,
+        edge_features=arrays.edges[order],
+        edge_u=u[order],
+        edge_v=v[order],
+        edge_distance=arrays.distance[order],
         cutoff=cutoff,
         numbers=molecule.numbers,
         charges=converged.charges,
