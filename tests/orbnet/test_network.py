@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from zoo.core.errors import UserError
 from zoo.orbnet.basis import PAPER_CUTOFFS, distance_mollifier, paper_bessel
-from zoo.orbnet.batch import ElementIndex, Sizes, collate, stack
+from zoo.orbnet.batch import ElementIndex, Sizes, collate, flatten, stack
 from zoo.orbnet.elements import HARTREE_KCAL
 from zoo.orbnet.features import features
 from zoo.orbnet.gfn1 import converge
@@ -285,3 +285,12 @@ def test_composition_and_stack(three, molecule):
     stacked = stack(batches)
     assert stacked["node_features"].shape == (3, 32, 9)
     np.testing.assert_array_equal(stacked["edge_u"][1], batches[1]["edge_u"])
+
+
+def test_flattened_rows_give_the_energies_of_the_rows(three):
+    net = network("shells", three["shells"])
+    rows = [collate(three["shells"][i:j], ELEMENTS, (32, 400), 2, np.float64) for i, j in ((0, 2), (2, 3))]
+    flat = flatten(stack(rows))
+    assert flat["node_type"].shape == (64,)
+    single = [alone(net, g) for g in three["shells"]]
+    np.testing.assert_allclose(energy(net, flat), [*single, 0.0], rtol=1e-11)

@@ -6,9 +6,10 @@ last node to itself; that node is always padding and belongs to a molecule that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -161,3 +162,24 @@ def collate(
 def stack(batches: Sequence[GraphBatch]) -> GraphBatch:
     """Batches of one shape along a new leading axis, as the training loop shards and accumulates them."""
     return {key: np.stack([b[key] for b in batches]) for key in batches[0]}
+
+
+def flatten(rows: Mapping[str, Any]) -> dict[str, Any]:
+    """Stacked batches as one flat batch, so that micro-batches of a few rows run as one program.
+
+    Args:
+        rows: what :func:`stack` made, each array with a leading axis of B rows; NumPy or JAX.
+
+    Returns:
+        The same keys with that axis merged into the next; nodes and molecules are renumbered, padding stays padding.
+    """
+    b, n = rows["node_type"].shape
+    m = rows["molecule_mask"].shape[1]
+    row = np.arange(b, dtype=np.int32)[:, None]
+    shifted = dict(rows)
+    shifted["edge_u"], shifted["edge_v"] = rows["edge_u"] + row * n, rows["edge_v"] + row * n
+    molecule = rows["node_molecule"]
+    real = molecule < m
+    # Padding of row r pointed at molecule m of that row; in the flat batch that is molecule 0 of the next one.
+    shifted["node_molecule"] = real * (molecule + row * m) + (1 - real) * np.int32(b * m)
+    return {key: value.reshape(-1, *value.shape[2:]) for key, value in shifted.items()}
