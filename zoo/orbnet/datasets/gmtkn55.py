@@ -10,6 +10,7 @@ import csv
 import functools
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from zoo.core.errors import DamagedError, UserError
 from zoo.orbnet.datasets.archive import members, xyz_atoms
 from zoo.orbnet.datasets.files import FILES, PUBLISHED
 from zoo.orbnet.datasets.reactions import Reaction, ReactionSet
+from zoo.orbnet.metrics import MEAN_ABSOLUTE_REFERENCE_KCAL
 from zoo.orbnet.molecule import Molecule
 
 _ARCHIVE = FILES["gmtkn55/grimme_gmtkn55_light.tar.gz"]
@@ -104,14 +106,27 @@ def _species(folder: str, name: str, files: dict[str, str]) -> Molecule:
     return Molecule.from_angstrom(symbols, positions, charge, unpaired, base)
 
 
-def subsets() -> dict[str, tuple[str, float, int]]:
-    """Category, mean |reference| in kcal/mol and number of reactions of each set, by the names of :func:`gmtkn55`.
+class Subset(NamedTuple):
+    """Facts of a set: its category, its mean |reference| in kcal/mol, its number of reactions."""
+
+    category: str
+    mean_reference_kcal: float
+    reactions: int
+
+
+def subsets() -> dict[str, Subset]:
+    """The facts of each set, by the names of :func:`gmtkn55`.
 
     The means are those of the paper's own references (56.84 / weight): today's reference files differ a little.
     """
     by_folded = {name.lower(): name for name in gmtkn55()}
     rows = csv.DictReader(locate(PUBLISHED["subsets"]).read_text(encoding="utf-8").splitlines())
-    return {by_folded[r["subset"].lower()]: (r["category"], 56.84 / float(r["weight"]), int(r["num"])) for r in rows}
+    return {
+        by_folded[r["subset"].lower()]: Subset(
+            r["category"], MEAN_ABSOLUTE_REFERENCE_KCAL / float(r["weight"]), int(r["num"])
+        )
+        for r in rows
+    }
 
 
 def published(method: str) -> dict[str, float]:
