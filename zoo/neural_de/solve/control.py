@@ -133,8 +133,9 @@ def judge(pid: PID, clock: Clock, t1: Array, floor: Array, error: Array, exact: 
     next_start = jnp.where(next_start < t1, next_start, t1)
     clipped = next_end > floor
     next_end = jnp.where(clipped, jnp.where(keep, t1, start + (t1 - start) / 2), next_end)
-    # A step that no longer moves the time ends the solve; diffrax would run on to max_steps.
-    stuck = ~(next_end > next_start) & (next_start < t1)
+    # A step that no longer moves the time, or a rejected one that round-off does not let shrink, ends the solve; diffrax
+    # would run on to max_steps.
+    stuck = (~(next_end > next_start) & (next_start < t1)) | (~keep & ~(next_end < end) & ~at_dtmin)
     code = jnp.where(stuck, UNDERFLOW, code)
 
     kept_inverse = jnp.where(usable, current, 1)

@@ -157,16 +157,14 @@ def _evaluations(solver: Any, steps: Array) -> Array | None:
     return steps if isinstance(solver, diffrax.Euler) else None
 
 
-def check(terms: Any, solver: Any, controller: Any, plan: Plan) -> None:
+def check(solver: Any, controller: Any, plan: Plan) -> None:
     """Refuse what cannot be served.
 
     Raises:
-        UserError: a term that is not an ODETerm, an error regulariser without error estimate or tolerance, a stiffness
+        UserError: an error regulariser without error estimate or tolerance, a stiffness
             regulariser for a solver without two stages at one time.
     """
     name = type(solver).__name__
-    if not isinstance(terms, diffrax.ODETerm):
-        raise UserError(f"terms: {type(terms).__name__} is not served; give one diffrax.ODETerm")
     if plan.needs_error and not isinstance(solver, diffrax.AbstractAdaptiveSolver):
         raise UserError(f"regularizers={plan.names!r}: {name} has no error estimate; Tsit5 and Dopri5 have")
     if plan.needs_error and _tolerances(controller) is None:
@@ -198,7 +196,7 @@ def solve(
     checkpoints: int | None,
 ) -> RegularizedSolution:
     """See zoo.neural_de.solve; ``y0`` is promoted, the rest as the user gave it."""
-    check(terms, solver, controller, plan)
+    check(solver, controller, plan)
     tolerances = _tolerances(controller)
     if isinstance(solver, diffrax.AbstractImplicitSolver) and tolerances is not None:
         # diffeqsolve would do this, were the solver not inside another.
