@@ -73,7 +73,10 @@ class XTB:
         store = self.store
         keys = [content_key(m) for m in molecules]
         known = store.read()
-        todo = {key: molecules[i] for i, key in reversed(list(enumerate(keys))) if key not in known}
+        todo: dict[str, Molecule] = {}
+        for key, molecule in zip(keys, molecules):
+            if key not in known:
+                todo.setdefault(key, molecule)
         if todo:
             with store.append() as write:
                 for done, (key, result) in enumerate(self._compute(todo), 1):

@@ -152,7 +152,7 @@ def _mae(row: Numbers, name: str) -> float | None:
     return error.mae if error is not None and error.complete and np.isfinite(error.mae) else None
 
 
-def gmtkn55() -> Table:
+def table() -> Table:
     """The paper's main table."""
     ours = method_rows(evaluate)
     published = {name: Row(name, paper, compute=_published(file)) for name, file, paper in PUBLISHED}

@@ -79,7 +79,7 @@ def artefacts(rows: Mapping[str, Numbers], folder: Path) -> list[Path]:
     return [molecules, write_failed(rows, base.with_name(f"{base.name}-failed.csv"))]
 
 
-def hutchison() -> Table:
+def table() -> Table:
     """The paper's conformer benchmark."""
     return Table(
         name="orbnet/hutchison",

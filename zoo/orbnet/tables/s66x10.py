@@ -75,7 +75,7 @@ def artefacts(rows: Mapping[str, Numbers], folder: Path) -> list[Path]:
     return [by_distance, write_failed(rows, base.with_name(f"{base.name}-failed.csv"))]
 
 
-def s66x10() -> Table:
+def table() -> Table:
     """The paper's test of non-covalent interactions."""
     return Table(
         name="orbnet/s66x10",

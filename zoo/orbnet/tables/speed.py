@@ -71,7 +71,7 @@ def artefacts(rows: Mapping[str, Numbers], folder: Path) -> list[Path]:
     return [write_csv(folder / "orbnet" / "speed-molecules.csv", head, lines)]
 
 
-def speed() -> Table:
+def table() -> Table:
     """Seconds for a molecule."""
     release = next(row for row in method_rows(evaluate) if row.name == RELEASE)
     methods: tuple[Method, ...] = ("GFN1-xTB", "GFN2-xTB")

@@ -75,7 +75,7 @@ def artefacts(rows: Mapping[str, Numbers], folder: Path) -> list[Path]:
     return [by_pair, write_failed(rows, base.with_name(f"{base.name}-failed.csv"))]
 
 
-def tautobase() -> Table:
+def table() -> Table:
     """Tautomer pairs at the training level."""
     return Table(
         name="orbnet/tautobase",

@@ -99,7 +99,7 @@ def _fragments(methods: Mapping[str, ProfileErrors], scans: torsions.Scans, path
     return write_csv(path, head, lines)
 
 
-def torsionnet500() -> Table:
+def table() -> Table:
     """Figure and text of the paper on TorsionNet500."""
     return Table(
         name="orbnet/torsionnet500",
