@@ -391,15 +391,17 @@ def _reproduce(args: argparse.Namespace) -> None:
 
 
 def _print_comparison(table: Any, document: Any) -> None:
-    """Rows of a paper's table, one line for ours and one for the paper's."""
+    """Rows of a paper's table, one line for what was made here and one for the paper's."""
     body = []
     for row in document["rows"]:
         entries = [(row["metrics"][m.name], m.digits) for m in table.metrics]
         from zoo.core.tables import cell
 
-        seeds = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
-        body.append([f"{row['name']}, ours ({seeds})", *(cell(e, "ours", d) for e, d in entries)])
-        if any(e["paper"] is not None for e, _ in entries):
+        if row["seeds"]:
+            seeds = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
+            who = f"ours ({seeds})" if row["release"] else "computed here"
+            body.append([f"{row['name']}, {who}", *(cell(e, "ours", d) for e, d in entries)])
+        if not row["seeds"] or any(e["paper"] is not None for e, _ in entries):
             body.append([f"{row['name']}, {table.paper_label}", *(cell(e, "paper", d) for e, d in entries)])
     _print_table(["", *(f"{m.name} ({m.unit})" if m.unit else m.name for m in table.metrics)], body)
 
