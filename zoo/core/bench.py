@@ -38,7 +38,7 @@ def interleaved(functions: Mapping[str, Callable[[], Any]], *, repeats: int = 9,
             began = time.perf_counter()
             _complete(function())
             samples[name].append(1e3 * (time.perf_counter() - began))
-    return {name: _timing(times) for name, times in samples.items()}
+    return {name: summary(times) for name, times in samples.items()}
 
 
 def _complete(result: Any) -> None:
@@ -47,7 +47,8 @@ def _complete(result: Any) -> None:
     jax.block_until_ready(result)
 
 
-def _timing(times: list[float]) -> Timing:
+def summary(times: list[float]) -> Timing:
+    """Median and interquartile range of milliseconds."""
     spread = 0.0
     if len(times) > 1:
         quartiles = statistics.quantiles(times, n=4)

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
+
+_quiet = False
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Within it runs say nothing: they are part of a measurement."""
+    global _quiet
+    before, _quiet = _quiet, True
+    try:
+        yield
+    finally:
+        _quiet = before
 
 
 def say(text: str) -> None:
     """One line for a person, on stderr."""
-    print(text, file=sys.stderr, flush=True)
+    if not _quiet:
+        print(text, file=sys.stderr, flush=True)
 
 
 class NoProgress:
@@ -37,7 +53,7 @@ class Progress:
         self.title, self.total = title, total
         self._began, self._start = time.monotonic(), start
         self._live: Any = None
-        if sys.stderr.isatty():
+        if sys.stderr.isatty() and not _quiet:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as RichProgress
