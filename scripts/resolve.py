@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXTRAS = ["", "orbnet", "forces", "ner", "docs", "cluster", "dev"]
+EXTRAS = ["", "orbnet", "forces", "ner", "hub", "wandb", "docs", "cluster", "dev"]
 SHOWN = ("jax", "flax", "diffrax", "optax", "hydra-core", "omegaconf", "pyscfad", "tblite", "rdkit", "tokenizers", "torch")
 
 

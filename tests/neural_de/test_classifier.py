@@ -16,12 +16,12 @@ from flax import nnx
 
 from zoo.core.config import compose
 from zoo.core.data import DataFile
-from zoo.core.errors import MissingDataError, UserError
+from zoo.core.errors import ConfigError, MissingDataError, UserError
 from zoo.core.task import Split
 from zoo.core.train import typed
 from zoo.neural_de import data
 from zoo.neural_de.classifier import forward, rms_norm
-from zoo.neural_de.config import SolverConfig, TermConfig
+from zoo.neural_de.config import CoefficientConfig, SolverConfig
 from zoo.neural_de.data import ImageDataConfig, image_records
 from zoo.neural_de.models import NodeClassifier, TimeLinear
 from zoo.neural_de.task import NodeClassifierTask, coefficient
@@ -112,6 +112,32 @@ def test_loss_is_cross_entropy_plus_coefficient_times_regulariser(images: jax.Ar
     assert float(logs["S"]) > 0
 
 
+@pytest.mark.parametrize(
+    ("term", "control"), [("taylor", "sample"), ("kinetic", "batch"), ("jacobian", "batch"), ("local", "batch")]
+)
+def test_other_terms_join_the_loss_and_change_no_step(images: jax.Array, term: str, control: str) -> None:
+    tolerance = ["solver.rtol=1e-4", "solver.atol=1e-4", f"solver.control={control}"]
+    plain = NodeClassifierTask(typed(compose(["neural_de/digits-vanilla", *tolerance])))
+    task = NodeClassifierTask(
+        typed(compose(["neural_de/digits-vanilla", *tolerance, f"regularize.{term}.coefficient=2"]))
+    )
+    net = task.init(jax.random.key(0))
+    batch = {"image": images, "label": jnp.arange(16) % 10, "weight": jnp.ones(16)}
+    (loss, logs), gradient = nnx.value_and_grad(
+        lambda m: task.loss(m, batch, step=jnp.int32(0), key=jax.random.key(0)), has_aux=True
+    )(net)
+    bare, bare_logs = plain.loss(net, batch, step=jnp.int32(0), key=jax.random.key(0))
+    assert float(logs[term]) > 0
+    assert float(loss) == pytest.approx(float(bare) + 2 * float(logs[term]), rel=1e-4)
+    assert float(logs["nfe"]) == float(bare_logs["nfe"])
+    assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(gradient))
+
+
+def test_local_goes_alone() -> None:
+    with pytest.raises(ConfigError, match=r"local does not go together with R_E"):
+        typed(compose(["neural_de/digits-er", "regularize.local.coefficient=1"]))
+
+
 def test_steer_draws_the_end_time_from_the_key(images: jax.Array) -> None:
     task = NodeClassifierTask(typed(compose(["neural_de/digits-steer"])))
     net = task.init(jax.random.key(0))
@@ -121,10 +147,19 @@ def test_steer_draws_the_end_time_from_the_key(images: jax.Array) -> None:
 
 
 def test_coefficients_fall_exponentially_and_warm_up() -> None:
-    term = TermConfig(coefficient=100.0, final=10.0)
-    assert [float(coefficient(term, jnp.int32(n), 200)) for n in (0, 100, 200)] == pytest.approx([100, 10**1.5, 10])
-    warm = TermConfig(coefficient=2.0, warmup_steps=10)
-    assert [float(coefficient(warm, jnp.int32(n), 200)) for n in (0, 5, 10, 150)] == pytest.approx([0, 1, 2, 2])
+    nfe = jnp.float32(50)
+    term = CoefficientConfig(coefficient=100.0, final=10.0)
+    assert [float(coefficient(term, jnp.int32(n), 200, nfe)) for n in (0, 100, 200)] == pytest.approx(
+        [100, 10**1.5, 10]
+    )
+    warm = CoefficientConfig(coefficient=2.0, warmup_steps=10)
+    assert [float(coefficient(warm, jnp.int32(n), 200, nfe)) for n in (0, 5, 10, 150)] == pytest.approx([0, 1, 2, 2])
+
+
+def test_a_target_nfe_lets_go_below_it() -> None:
+    term = CoefficientConfig(coefficient=2.0, target_nfe=50)
+    values = [float(coefficient(term, jnp.int32(0), 200, jnp.float32(n))) for n in (40, 50, 52.5, 55, 90)]
+    assert values == pytest.approx([0, 0, 1, 2, 2])
 
 
 def test_digits_splits_are_disjoint_and_whole() -> None:
@@ -137,7 +172,7 @@ def test_digits_splits_are_disjoint_and_whole() -> None:
     assert sorted(map(bytes, rows)) == sorted(map(bytes, (load_digits().data / 16).astype(np.float32)))
     assert len({p.fingerprint() for p in parts}) == 3
     assert len(image_records(ImageDataConfig(name="digits", valid=180, limit=100), Split.TRAIN)) == 100
-    with pytest.raises(UserError, match="data.valid=1437"):
+    with pytest.raises(UserError, match=r"data\.valid=1437"):
         image_records(ImageDataConfig(name="digits", valid=1437), Split.TRAIN)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import diffrax
@@ -11,7 +10,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from zoo.neural_de.config import SolverConfig
+from zoo.neural_de.config import RegularizeConfig, SolverConfig
+from zoo.neural_de.integrals import augmented, augmented_state, jacobian_rate, kinetic_rate, state_norm, taylor_rate
+from zoo.neural_de.local import solve_locally_regularised
 from zoo.neural_de.models import NodeClassifier
 from zoo.neural_de.solve import solve
 
@@ -44,8 +45,8 @@ def forward(
     *,
     t1: Array | float | None = None,
     weight: Array | None = None,
-    regularizers: Sequence[str] = (),
-    reduce: Mapping[str, str] | str = "sum",
+    regularize: RegularizeConfig | None = None,
+    key: Array | None = None,
 ) -> Forward:
     """Solve the model's ODE from the images and classify the end state.
 
@@ -55,36 +56,54 @@ def forward(
         solver: method, tolerances, step control.
         t1: end time, ``solver.t1`` if None.
         weight: float, shape (batch,): rows of weight 0 have no part in the batch's step control.
-        regularizers: names of the regularisers to compute.
-        reduce: how each is reduced over the accepted steps.
+        regularize: the regularisers to compute, none if None.
+        key: for those that draw at random (local, jacobian).
     """
     graphdef, params = nnx.split(model.field)
     end = jnp.asarray(solver.t1 if t1 is None else t1, images.dtype)
+    plan = RegularizeConfig() if regularize is None else regularize
+    key = jax.random.key(0) if key is None else key
 
-    def one_solve(y0: Array, norm: Any) -> diffrax.Solution:
-        return solve(
-            diffrax.ODETerm(lambda t, y, args: nnx.merge(graphdef, args)(t, y)),
-            SOLVERS[solver.name](),
-            jnp.zeros((), images.dtype),
-            end,
-            None,
-            y0,
-            params,
-            stepsize_controller=diffrax.PIDController(rtol=solver.rtol, atol=solver.atol, norm=norm),
-            max_steps=solver.max_steps,
-            throw=False,
-            regularizers=tuple(regularizers),
-            reduce=dict(reduce) if isinstance(reduce, Mapping) else reduce,
-            h_grad=solver.h_grad,
-        )
+    def field(t: Any, y: Any, args: Any) -> Any:
+        return nnx.merge(graphdef, args)(t, y)
+
+    def one_solve(y0: Array, norm: Any, key: Array) -> tuple[Any, diffrax.Solution, dict[str, Array]]:
+        """(end state, solution, regularisers) of one trajectory or one batch under a common step."""
+        makers = _rates(plan, key, y0)
+        settings: dict[str, Any] = {"max_steps": solver.max_steps, "throw": False, "h_grad": solver.h_grad}
+        problem = (SOLVERS[solver.name](), jnp.zeros((), images.dtype), end, None)
+        if plan.local is not None:
+            controller = diffrax.PIDController(rtol=solver.rtol, atol=solver.atol, norm=norm)
+            out = solve_locally_regularised(
+                diffrax.ODETerm(field), *problem, y0, params,
+                key=key, mode=plan.local.mode, stepsize_controller=controller, **settings,
+            )  # fmt: skip
+            assert out.solution.ys is not None
+            return out.solution.ys[-1], out.solution, {"local": out.local}
+        heuristics = plan.heuristics()
+        settings |= {
+            "regularizers": tuple(heuristics),
+            "reduce": {name: term.reduce for name, term in heuristics.items()},
+        }
+        if not makers:
+            controller = diffrax.PIDController(rtol=solver.rtol, atol=solver.atol, norm=norm)
+            solution = solve(diffrax.ODETerm(field), *problem, y0, params, stepsize_controller=controller, **settings)
+            assert solution.ys is not None
+            return solution.ys[-1], solution, solution.regularizers
+        controller = diffrax.PIDController(rtol=solver.rtol, atol=solver.atol, norm=state_norm(norm))
+        solution = solve(
+            augmented(field, makers), *problem, augmented_state(y0, makers), params,
+            stepsize_controller=controller, **settings,
+        )  # fmt: skip
+        final, integrals = jax.tree.map(lambda x: x[-1], solution.ys)
+        return final, solution, {**solution.regularizers, **integrals}
 
     if solver.control == "sample":
-        solution = jax.vmap(lambda y0: one_solve(y0, rms_norm(None)))(images)
-        final = solution.ys[:, -1]
+        keys = jax.random.split(key, images.shape[0])
+        final, solution, values = jax.vmap(lambda y0, k: one_solve(y0, rms_norm(None), k))(images, keys)
         succeeded = solution.result == diffrax.RESULTS.successful
     else:
-        solution = one_solve(images, rms_norm(weight))
-        final = solution.ys[-1]
+        final, solution, values = one_solve(images, rms_norm(weight), key)
         succeeded = jnp.broadcast_to(solution.result == diffrax.RESULTS.successful, images.shape[:1])
 
     def mean(x: Any) -> Array:
@@ -92,12 +111,25 @@ def forward(
 
     return Forward(
         logits=model.head(final),
-        regularizers={name: mean(value) for name, value in solution.regularizers.items()},
+        regularizers={name: mean(value) for name, value in values.items()},
         nfe=mean(solution.stats["nfe"]),
         steps=mean(solution.stats["num_steps"]),
         rejected=mean(solution.stats["num_rejected_steps"]),
         ok=succeeded & jnp.all(jnp.isfinite(final), axis=-1),
     )
+
+
+def _rates(plan: RegularizeConfig, key: Array, y0: Array) -> dict[str, Any]:
+    """The integral regularisers that are on, each as a function that makes its rate."""
+    makers: dict[str, Any] = {}
+    if plan.taylor is not None:
+        order = plan.taylor.order
+        makers["taylor"] = lambda f: taylor_rate(f, order)
+    if plan.kinetic is not None:
+        makers["kinetic"] = kinetic_rate
+    if plan.jacobian is not None:
+        makers["jacobian"] = lambda f: jacobian_rate(f, key, y0)
+    return makers
 
 
 def rms_norm(weight: Array | None):

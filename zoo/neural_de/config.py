@@ -8,7 +8,9 @@ from typing import Literal
 from zoo.core.schema import BaseConfig, require
 from zoo.neural_de.data import ImageDataConfig
 
-REGULARIZERS = ("R_E", "R_E2", "R_S", "S")
+# What the solver computes at each step, and what is integrated beside the state.
+HEURISTICS = ("R_E", "R_E2", "R_S", "S")
+INTEGRALS = ("taylor", "kinetic", "jacobian")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,17 +49,18 @@ class SolverConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TermConfig:
-    """One regularisation term: coefficient x the regulariser, reduced over the accepted steps.
+class CoefficientConfig:
+    """The coefficient of one regularisation term over the run.
 
-    The coefficient starts at ``coefficient`` and, where ``final`` is given, falls (or rises) to it exponentially over the run. Over the
-    first ``warmup_steps`` it is scaled up linearly from 0.
+    It starts at ``coefficient`` and, where ``final`` is given, falls (or rises) to it exponentially over the run. Over the first
+    ``warmup_steps`` it is scaled up linearly from 0. With ``target_nfe`` it is scaled by clip(10 (nfe / target - 1), 0, 1): a proportional
+    controller that lets go where the batch's solve takes no more evaluations than the target.
     """
 
     coefficient: float
     final: float | None = None
-    reduce: Literal["sum", "mean", "max"] = "sum"
     warmup_steps: int = 0
+    target_nfe: float | None = None
 
     def __post_init__(self) -> None:
         require(
@@ -65,28 +68,68 @@ class TermConfig:
         )
         require(self.final is None or self.final > 0, f"final={self.final}: an exponential schedule ends above 0")
         require(self.warmup_steps >= 0, f"warmup_steps={self.warmup_steps}: it must be at least 0")
+        target = self.target_nfe
+        require(target is None or target > 0, f"target_nfe={target}: it must be above 0, or null for no target")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TermConfig(CoefficientConfig):
+    """A solver's heuristic, reduced over the accepted steps."""
+
+    reduce: Literal["sum", "mean", "max"] = "sum"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaylorConfig(CoefficientConfig):
+    """TayNODE: the integral of the mean square of the total derivative of this order (2 to 4)."""
+
+    order: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(2 <= self.order <= 4, f"order={self.order}: total derivatives of order 2, 3 and 4 are offered")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalConfig(CoefficientConfig):
+    """Local regularisation: E h of one extra step, at a uniform time (``unbiased``) or an accepted step (``biased``)."""
+
+    mode: Literal["unbiased", "biased"] = "unbiased"
 
 
 @dataclass(frozen=True, kw_only=True)
 class RegularizeConfig:
-    """What is added to the loss, and STEER.
+    """What is added to the loss, each term left out where it is null, and STEER.
 
-    ``R_E`` = sum E h, ``R_E2`` = sum E^2, ``R_S`` = sum S h, ``S`` the stiffness without the step length (the original code's
-    form). ``steer`` is the half width b of the training end time, drawn uniformly from (t1 - b, t1 + b); 0 switches it off.
+    ``R_E`` = sum E h, ``R_E2`` = sum E^2, ``R_S`` = sum S h, ``S`` the stiffness without the step length (the original code's form);
+    ``local``; ``taylor`` (TayNODE); ``kinetic`` and ``jacobian`` (RNODE). ``steer`` is the half width b of the training end time,
+    drawn uniformly from (t1 - b, t1 + b); 0 switches it off.
     """
 
     R_E: TermConfig | None = None
     R_E2: TermConfig | None = None
     R_S: TermConfig | None = None
     S: TermConfig | None = None
+    local: LocalConfig | None = None
+    taylor: TaylorConfig | None = None
+    kinetic: CoefficientConfig | None = None
+    jacobian: CoefficientConfig | None = None
     steer: float = 0.0
 
     def __post_init__(self) -> None:
         require(self.steer >= 0, f"steer={self.steer}: it must be at least 0 (0 switches it off)")
+        if self.local is not None:
+            others = [n for n in (*HEURISTICS, *INTEGRALS) if getattr(self, n) is not None]
+            require(not others, f"local does not go together with {', '.join(others)}: choose one of them")
 
-    def terms(self) -> dict[str, TermConfig]:
-        """The terms that are on, by regulariser name."""
-        return {name: term for name in REGULARIZERS if (term := getattr(self, name)) is not None}
+    def terms(self) -> dict[str, CoefficientConfig]:
+        """The terms that are on, by name."""
+        names = (*HEURISTICS, *INTEGRALS, "local")
+        return {name: term for name in names if (term := getattr(self, name)) is not None}
+
+    def heuristics(self) -> dict[str, TermConfig]:
+        """Those of the terms that the solver itself computes."""
+        return {name: term for name in HEURISTICS if (term := getattr(self, name)) is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

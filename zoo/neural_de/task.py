@@ -14,7 +14,7 @@ from jax import Array
 
 from zoo.core.task import Batch, Monitor, Split
 from zoo.neural_de.classifier import Forward, forward
-from zoo.neural_de.config import NodeClassifierConfig, TermConfig
+from zoo.neural_de.config import CoefficientConfig, NodeClassifierConfig
 from zoo.neural_de.data import ImageRecords, image_records
 from zoo.neural_de.models import NodeClassifier
 
@@ -50,22 +50,15 @@ class NodeClassifierTask:
         t1 = solver.t1
         if regularize.steer:  # STEER (Ghosh et al. 2020): one end time a batch
             t1 = t1 + regularize.steer * jax.random.uniform(key, (), minval=-1.0, maxval=1.0)
-        terms = regularize.terms()
-        out = forward(
-            model,
-            batch["image"],
-            solver,
-            t1=t1,
-            regularizers=tuple(terms),
-            reduce={name: term.reduce for name, term in terms.items()},
-        )
+        key = jax.random.fold_in(key, 1)
+        out = forward(model, batch["image"], solver, t1=t1, regularize=regularize, key=key)
         entropy, correct = _scores(out, batch)
         weight = batch["weight"]
         mean = lambda x: jnp.sum(x * weight) / jnp.maximum(jnp.sum(weight), 1e-30)  # noqa: E731
         loss = mean(entropy)
         logs = {"cross_entropy": loss, "accuracy": 100 * mean(correct), "nfe": out.nfe, "rejected": out.rejected}
-        for name, term in terms.items():
-            scale = coefficient(term, step, self.config.trainer.steps)
+        for name, term in regularize.terms().items():
+            scale = coefficient(term, step, self.config.trainer.steps, out.nfe)
             loss = loss + scale * out.regularizers[name]
             logs |= {name: out.regularizers[name], f"{name}_coefficient": scale}
         return jnp.where(jnp.all(out.ok | (weight == 0)), loss, jnp.nan), logs
@@ -96,14 +89,16 @@ class NodeClassifierTask:
         }
 
 
-def coefficient(term: TermConfig, step: Array, steps: int) -> Array:
-    """The coefficient of ``term`` at ``step`` of a run of ``steps`` steps."""
+def coefficient(term: CoefficientConfig, step: Array, steps: int, nfe: Array) -> Array:
+    """The coefficient of ``term`` at ``step`` of a run of ``steps`` steps, where the batch's solve took ``nfe`` evaluations."""
     part = jnp.asarray(step, jnp.float32) / steps
     value = jnp.asarray(term.coefficient, jnp.float32)
     if term.final is not None:
         value = value * (term.final / term.coefficient) ** part
     if term.warmup_steps:
         value = value * jnp.minimum(1.0, jnp.asarray(step, jnp.float32) / term.warmup_steps)
+    if term.target_nfe is not None:
+        value = value * jnp.clip(10 * (jax.lax.stop_gradient(nfe) / term.target_nfe - 1), 0.0, 1.0)
     return value
 
 
