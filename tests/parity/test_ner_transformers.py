@@ -14,8 +14,11 @@ torch = pytest.importorskip("torch", reason="needs the parity extra")
 transformers = pytest.importorskip("transformers", reason="needs the parity extra")
 peft = pytest.importorskip("peft", reason="needs the parity extra")
 
+from zoo.core.errors import UserError  # noqa: E402
+from zoo.openmed_ner.base import find_base  # noqa: E402
 from zoo.openmed_ner.convert import (  # noqa: E402
     export_tensors,
+    load_encoder,
     load_masked_lm,
     load_token_classifier,
     save_model,
@@ -23,6 +26,7 @@ from zoo.openmed_ner.convert import (  # noqa: E402
 from zoo.openmed_ner.labels import LabelMap  # noqa: E402
 from zoo.openmed_ner.lora import LoraConfig, adapters, add_adapters  # noqa: E402
 from zoo.openmed_ner.peft_files import load_adapter, save_adapter  # noqa: E402
+from zoo.openmed_ner.tokenize import Tokenizer  # noqa: E402
 
 _spec = importlib.util.spec_from_file_location(
     "make_ner_golden", Path(__file__).parents[2] / "scripts" / "make_ner_golden.py"
@@ -31,6 +35,10 @@ golden = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(golden)
 
 MLM = ("bert_mlm", "electra_mlm")
+try:
+    MINILM = find_base(fetch=False)  # now: within a test the cache is an empty one
+except UserError as error:
+    MINILM = str(error)
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -159,3 +167,20 @@ def test_a_base_with_a_new_head_takes_an_adapter_made_by_peft_on_it(tmp_path):
         logits = theirs(**{n: torch.tensor(batch[n]) for n in INPUTS}).logits.numpy()
     close(call(ours, batch), logits, batch["attention_mask"])
     assert set(export_tensors(load_token_classifier(tmp_path / "base", LabelMap(("O",)), key=jax.random.key(0)).model))
+
+
+def test_minilm_itself():
+    """The pretrained base, where it is in a cache: hidden states of real text, and pieces of transformers' own tokenizer."""
+    folder = MINILM
+    if not isinstance(folder, Path):
+        pytest.skip(folder)
+    texts = ["Ménière's disease and IL-2 (NF-kappa B) in 肺癌 😀", "Fever of unknown origin.", "x" * 300]
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    own = Tokenizer(folder)
+    for text in texts:
+        assert own.text(text)[0].ids.tolist() == theirs(text, add_special_tokens=False)["input_ids"]
+    batch = {k: v.numpy() for k, v in theirs(texts, padding=True, return_tensors="pt").items()}
+    model = transformers.AutoModel.from_pretrained(folder).eval()
+    with torch.no_grad():
+        hidden = model(**{k: torch.tensor(v) for k, v in batch.items()}).last_hidden_state.numpy()
+    close(call(load_encoder(folder).model, batch), hidden, batch["attention_mask"])

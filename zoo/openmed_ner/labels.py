@@ -173,7 +173,7 @@ class LabelMap:
         tags = [name for name in self.names if name not in (None, OUTSIDE)]
         return tuple(sorted({split_tag(tag, bare=self.bare)[1] for tag in tags}))
 
-    def id(self, label: str) -> int:
+    def id(self, label: str | None) -> int:
         """The id of a label; UserError for one that the map lacks."""
         if label not in self.names:
             known = ", ".join(name for name in self.names if name is not None)

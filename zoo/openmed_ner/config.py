@@ -1,0 +1,67 @@
+"""The configuration of tagging experiments, beyond the keys every family has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from zoo.core.schema import BaseConfig, require
+from zoo.openmed_ner.lora import ATTENTION
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSettings:
+    """The adapters, in the paper's settings by default."""
+
+    rank: int = 16
+    alpha: float = 32.0
+    dropout: float = 0.05
+    targets: tuple[str, ...] = ATTENTION
+
+    def __post_init__(self) -> None:
+        require(self.rank >= 1, f"rank={self.rank}: it must be at least 1")
+        require(self.alpha > 0, f"alpha={self.alpha}: it must be above 0")
+        require(0 <= self.dropout < 1, f"dropout={self.dropout}: it lies in [0, 1)")
+        require(bool(self.targets), "targets is empty: name at least one linear map, for example query")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggerModelConfig:
+    """What is trained.
+
+    ``base``: a known base, a folder, or owner/repo of a model in the Hugging Face cache. ``domain``: a folder with the adapter of
+    a domain-adapted base (PEFT's files), merged before training, or null. ``train``: adapters and head (``lora``), or every
+    parameter (``full``). ``dropout`` replaces the base's own dropouts, or null keeps them.
+    """
+
+    base: str = "all-MiniLM-L6-v2"
+    domain: str | None = None
+    train: Literal["lora", "full"] = "lora"
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    dropout: float | None = None
+
+    def __post_init__(self) -> None:
+        ok = self.dropout is None or 0 <= self.dropout < 1
+        require(ok, f"dropout={self.dropout}: it lies in [0, 1), or is null for the base's own")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggerDataConfig:
+    """The corpus and the longest input in pieces; longer sentences are cut into windows, never short. ``limit`` keeps only so
+    many training sentences (a reduction that results must state)."""
+
+    corpus: str
+    max_length: int = 128
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        require(self.max_length >= 8, f"max_length={self.max_length}: it must be at least 8")
+        require(self.limit is None or self.limit >= 1, f"limit={self.limit}: it must be at least 1, or null for all")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaggerConfig(BaseConfig):
+    """The root of ``task: tag``."""
+
+    model: TaggerModelConfig = field(default_factory=TaggerModelConfig)
+    data: TaggerDataConfig

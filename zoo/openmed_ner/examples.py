@@ -1,0 +1,165 @@
+"""Tagged sentences as arrays: words of the tagger's own kind, labels at their first pieces, batches by length."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from zoo.core.errors import UserError
+from zoo.core.task import Split
+from zoo.openmed_ner.corpora.records import Sentence
+from zoo.openmed_ner.decode import entities, log_probabilities
+from zoo.openmed_ner.labels import LabelMap
+from zoo.openmed_ner.tokenize import NO_PIECE, Pieces, Tokenizer
+from zoo.openmed_ner.windows import Window, padded_length, windows
+
+IGNORED = -1
+
+
+class TaggedRecords:
+    """The examples of a split: one for each window of each sentence, sorted by length.
+
+    A corpus's word may be several words to the tagger ("IL-2" is IL, -, 2): each gets a label, I- after the first, so that training
+    sees what tagging will. Scores are taken on the corpus's own words.
+
+    Args:
+        sentences: the split.
+        tokenizer: the base's.
+        labels: the label map.
+        max_length: longest input in pieces, special ones included.
+        split: which split it is; its number goes with every batch.
+
+    Raises:
+        UserError: a training tag is not in the label map, or no sentence has a piece.
+    """
+
+    def __init__(
+        self, sentences: Sequence[Sentence], tokenizer: Tokenizer, labels: LabelMap, max_length: int, split: Split
+    ) -> None:
+        self.sentences, self.labels, self.max_length, self.split = sentences, labels, max_length, split
+        self._tokenizer = tokenizer
+        self.pieces: list[Pieces] = []
+        self._owner: list[np.ndarray] = []  # corpus word of each of the tagger's words
+        self._targets: list[np.ndarray] = []
+        made: list[Window] = []
+        overlap = (max_length - 2) // 4
+        for number, sentence in enumerate(sentences):
+            pieces, bounds = tokenizer.text(" ".join(sentence.words))
+            starts = np.cumsum([0] + [len(word) + 1 for word in sentence.words])
+            owner = np.searchsorted(starts, bounds[:, 0], "right") - 1
+            target = np.full(len(pieces), IGNORED, np.int32)
+            for word, (first, source) in enumerate(zip(pieces.first.tolist(), owner.tolist())):
+                if first != NO_PIECE:
+                    tag = sentence.tags[source]
+                    continued = word > 0 and owner[word - 1] == source and tag[0] == "B"
+                    tag = f"I{tag[1:]}" if continued else tag
+                    # A type that training never saw cannot be predicted; the scores count it as missed.
+                    if split is Split.TRAIN or tag in labels.names:
+                        target[first] = labels.id(tag)
+            self.pieces.append(pieces)
+            self._owner.append(owner)
+            self._targets.append(target)
+            made += windows(pieces, size=max_length - 2, overlap=overlap, document=number)
+        self.windows = sorted(made, key=len)
+        if not self.windows:
+            raise UserError("the split holds no sentence with a piece: check the corpus and the tokenizer")
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Pieces of each example, special ones included."""
+        return np.asarray([len(w) + 2 for w in self.windows])
+
+    @property
+    def mean_labels(self) -> float:
+        """Labelled pieces of a mean example."""
+        return sum(int((target != IGNORED).sum()) for target in self._targets) / len(self.windows)
+
+    def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
+        """int32 input_ids, attention_mask, labels (IGNORED where there is none), (batch, length of a fixed set); split, (batch,)."""
+        chosen = [self.windows[int(i)] for i in indices]
+        length = padded_length(max(len(w) for w in chosen) + 2, self.max_length)
+        shape = (len(chosen), length)
+        t = self._tokenizer
+        ids, mask, labels = (
+            np.full(shape, t.pad, np.int32),
+            np.zeros(shape, np.int32),
+            np.full(shape, IGNORED, np.int32),
+        )
+        for row, w in enumerate(chosen):
+            n = len(w) + 2
+            ids[row, 0], ids[row, n - 1], mask[row, :n] = t.cls, t.sep, 1
+            ids[row, 1 : n - 1] = self.pieces[w.document].ids[w.start : w.end]
+            own = slice(w.own_start - w.start + 1, w.own_end - w.start + 1)
+            labels[row, own] = self._targets[w.document][w.own_start : w.own_end]
+        number = np.full(len(chosen), list(Split).index(self.split), np.int32)
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels, "split": number}
+
+    def fingerprint(self) -> str:
+        """A hash of sentences, tags, tokenizer and length."""
+        digest = hashlib.sha256(f"{self._tokenizer.fingerprint} {self.max_length}".encode())
+        for sentence in self.sentences:
+            digest.update("\x1f".join((*sentence.words, *sentence.tags)).encode() + b"\x1e")
+        return digest.hexdigest()[:16]
+
+    def predictions(self, outputs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Iterator[list[tuple[int, int, str]]]:
+        """Predicted entities of each sentence, on the corpus's words.
+
+        Args:
+            outputs: (example numbers, logits (batch, length, labels)) that together hold every example.
+        """
+        scores = [np.zeros((len(p), self.labels.size), np.float32) for p in self.pieces]
+        for indices, logits in outputs:
+            for row, i in enumerate(indices.tolist()):
+                w = self.windows[i]
+                shift = 1 - w.start
+                scores[w.document][w.own_start : w.own_end] = logits[row, w.own_start + shift : w.own_end + shift]
+        for pieces, owner, score in zip(self.pieces, self._owner, scores):
+            seen = np.flatnonzero(pieces.first != NO_PIECE)
+            log_p = log_probabilities(score[pieces.first[seen]], self.labels)
+            found, past = [], 0
+            for first, last, kind, _ in entities(log_p, self.labels):
+                start, end = int(owner[seen[first]]), int(owner[seen[last - 1]]) + 1
+                if start >= past:  # two entities in one word of the corpus: its tags can hold the first alone
+                    found.append((start, end, kind))
+                    past = end
+            yield found
+
+
+class LengthSampler:
+    """Batches of examples of about one length, every example once an epoch; batch n is a function of (seed, n) alone.
+
+    Args:
+        lengths: of the examples.
+        batch_size: examples a step.
+        seed: the epoch's order is drawn from (seed, epoch).
+        pool: batches that are sorted together.
+    """
+
+    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int, pool: int = 50) -> None:
+        if len(lengths) == 0:
+            raise UserError("the training split is empty: there is nothing to train on")
+        self.lengths, self.batch_size, self.seed, self.pool = lengths, batch_size, seed, pool
+        self.batches = -(-len(lengths) // batch_size)
+        self._epochs: dict[int, np.ndarray] = {}
+
+    def __call__(self, step: int) -> np.ndarray:
+        epoch, within = divmod(step, self.batches)
+        return self._epoch(epoch)[within]
+
+    def _epoch(self, epoch: int) -> np.ndarray:
+        if epoch not in self._epochs:
+            generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, epoch])))
+            order = generator.permutation(len(self.lengths))
+            missing = self.batches * self.batch_size - len(order)
+            order = np.concatenate([order, np.resize(order, missing)])  # the last batch is filled with others
+            span = self.batch_size * self.pool
+            pools = [order[i : i + span] for i in range(0, len(order), span)]
+            ordered = np.concatenate([p[np.argsort(self.lengths[p], kind="stable")] for p in pools])
+            table = ordered.reshape(self.batches, self.batch_size)[generator.permutation(self.batches)]
+            self._epochs = {e: t for e, t in self._epochs.items() if e >= epoch - 2} | {epoch: table}
+        return self._epochs[epoch]

@@ -1,0 +1,117 @@
+"""Fine-tuning a tagger: a frozen base with adapters and a new head, or every parameter."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import nnx
+
+from zoo.core.task import Batch, Monitor, Split
+from zoo.openmed_ner.base import find_base
+from zoo.openmed_ner.config import TaggerConfig
+from zoo.openmed_ner.convert import load_masked_lm, load_token_classifier
+from zoo.openmed_ner.corpora.catalogue import corpus
+from zoo.openmed_ner.encoders.common import TokenClassifier
+from zoo.openmed_ner.examples import IGNORED, LengthSampler, TaggedRecords
+from zoo.openmed_ner.labels import LabelMap
+from zoo.openmed_ner.lora import LoraConfig, add_adapters, drop_adapters, merge_adapters, trainable
+from zoo.openmed_ner.peft_files import load_adapter
+from zoo.openmed_ner.scoring import f1_scores
+from zoo.openmed_ner.tokenize import Tokenizer
+
+_FILES = {Split.TRAIN: "train", Split.VALID: "devel", Split.TEST: "test"}
+
+
+class TaggerTask:
+    """The Task of ``task: tag`` (see zoo.core.task.Task).
+
+    Args:
+        config: the typed experiment.
+    """
+
+    monitor = Monitor("f1", "max")
+
+    def __init__(self, config: TaggerConfig) -> None:
+        self.config = config
+        self.base = find_base(config.model.base)
+        self.tokenizer = Tokenizer(self.base)
+        self.labels = LabelMap.of_types({kind for s in self._sentences(Split.TRAIN) for _, _, kind in s.entities})
+        self._records: dict[Split, TaggedRecords] = {}
+
+    def _sentences(self, split: Split):
+        data = self.config.data
+        sentences, _ = corpus(data.corpus).read(_FILES[split])
+        return sentences[: data.limit] if split is Split.TRAIN else sentences
+
+    def init(self, key: jax.Array) -> TokenClassifier:
+        settings = self.config.model
+        head_key, lora_key = jax.random.split(key)
+        loaded = load_token_classifier(self.base, self.labels, key=head_key)
+        model: TokenClassifier = loaded.model
+        if settings.domain is not None:
+            adapted = load_masked_lm(self.base, key=head_key).model
+            load_adapter(settings.domain, adapted)
+            merge_adapters(adapted)
+            drop_adapters(adapted)
+            model.encoder = adapted.encoder
+        if settings.dropout is not None:
+            _set_dropout(model, settings.dropout)
+        if settings.train == "lora":
+            lora = LoraConfig(settings.lora.rank, settings.lora.alpha, settings.lora.dropout, settings.lora.targets)
+            add_adapters(model, lora, lora_key)
+        return model
+
+    def trainable(self) -> Any:
+        return trainable() if self.config.model.train == "lora" else nnx.Param
+
+    def records(self, split: Split) -> TaggedRecords:
+        if split not in self._records:
+            sentences, length = self._sentences(split), self.config.data.max_length
+            self._records[split] = TaggedRecords(sentences, self.tokenizer, self.labels, length, split)
+        return self._records[split]
+
+    def sampler(self, size: int, batch_size: int, seed: int) -> LengthSampler:
+        """Batches by length: the loop asks for it in place of its own."""
+        return LengthSampler(self.records(Split.TRAIN).lengths, batch_size, seed)
+
+    def loss(
+        self, model: TokenClassifier, batch: Batch, *, step: jax.Array, key: jax.Array
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """Cross-entropy of the labelled pieces, summed over an example and divided by the mean number of a corpus's example.
+
+        So every labelled piece weighs the same, and the mean over examples is what the contract asks for.
+        """
+        logits = model(batch["input_ids"], batch["attention_mask"], key=key)
+        labels = batch["labels"]
+        each = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
+        each = jnp.where(labels == IGNORED, 0.0, each).sum(-1) / self.records(Split.TRAIN).mean_labels
+        weight = batch["weight"]
+        loss = (each * weight).sum() / jnp.maximum(weight.sum(), 1e-30)
+        return loss, {}
+
+    def evaluate(self, model: TokenClassifier, batch: Batch) -> jax.Array:
+        return model(batch["input_ids"], batch["attention_mask"])
+
+    def summarise(self, outputs: Iterable[tuple[Batch, Any]]) -> dict[str, float]:
+        """precision, recall, f1 and f1_partial in percent, on the corpus's words."""
+        kept = [(batch, np.asarray(batch["weight"]) > 0, np.asarray(logits)) for batch, logits in outputs]
+        real = [(np.asarray(batch["index"])[seen], logits[seen]) for batch, seen, logits in kept]
+        records = self.records(list(Split)[int(kept[0][0]["split"][0])])
+        return f1_scores(zip((s.entities for s in records.sentences), records.predictions(real)))
+
+
+def _set_dropout(model: TokenClassifier, rate: float) -> None:
+    """Replace every dropout of the base's own; adapters keep theirs."""
+    config = dataclasses.replace(model.config, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate)
+    modules: list[Any] = [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.Module)]
+    for module in modules:
+        if isinstance(getattr(module, "config", None), type(config)):
+            module.config = config
+        elif hasattr(module, "rate"):
+            module.rate = rate
