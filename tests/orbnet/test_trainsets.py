@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ pytest.importorskip("tblite", reason="orbnet features need tblite")
 pytest.importorskip("rdkit", reason="molecules are compared with RDKit")
 
 from zoo.core.errors import UserError
+from zoo.orbnet import groups as grouping
 from zoo.orbnet import leakage, trainsets
-from zoo.orbnet.datasets import torsions
-from zoo.orbnet.elements import BOHR_ANGSTROM
+from zoo.orbnet.datasets import flexisol, torsions
+from zoo.orbnet.elements import BOHR_ANGSTROM, HARTREE_KCAL
 from zoo.orbnet.molecule import Molecule
 
 
@@ -110,27 +112,51 @@ def test_reactions_keep_to_what_is_safe(data_dir: Path) -> None:
 def test_conformers_are_centred_and_holes_are_left_out(data_dir: Path) -> None:
     scans = torsions.torsionnet500()
     energies = np.array([1.0, np.nan, 3.0, 8.0])
-    group = trainsets.conformers("g", "s", "level", "k", scans.molecules, np.arange(4), energies)
+    group = grouping.conformers("g", "s", "level", "k", scans.molecules, np.arange(4), energies)
     assert group is not None
     assert [p.structure for p in group.parts] == [0, 2, 3]
     assert group.targets_kcal == pytest.approx([-3, -1, 4])
     assert group.coefficients @ np.array([11.0, 13, 18]) == pytest.approx(group.targets_kcal)
-    assert trainsets.conformers("g", "s", "l", "k", scans.molecules, np.arange(4), np.array([1, *[np.nan] * 3])) is None
+    assert grouping.conformers("g", "s", "l", "k", scans.molecules, np.arange(4), np.array([1, *[np.nan] * 3])) is None
 
 
 def test_a_molecule_falls_on_one_side_wherever_it_stands(data_dir: Path) -> None:
     groups = trainsets.training_groups(["cyclo70", "bh9"])
-    train, valid = trainsets.split(groups, 0.2)
+    train, valid = grouping.split(groups, 0.2)
     assert not {g.key for g in train} & {g.key for g in valid}
     assert len(train) + len(valid) == len(groups)
     assert 0.1 < len({g.key for g in valid}) / len({g.key for g in groups}) < 0.3
-    again = trainsets.split(groups[::-1][:300], 0.2)[1]
+    again = grouping.split(groups[::-1][:300], 0.2)[1]
     assert {g.name for g in again} <= {g.name for g in valid}
-    assert {g.name for g in trainsets.split(groups, 0.2, salt="other")[1]} != {g.name for g in valid}
+    assert {g.name for g in grouping.split(groups, 0.2, salt="other")[1]} != {g.name for g in valid}
+
+
+def test_geometries_are_labelled_by_a_method(data_dir: Path, monkeypatch) -> None:
+    """Eight conformers at most of each, the method's failures left out, tests' molecules left out."""
+    whole = flexisol.flexisol()
+    assert (len(whole.molecules), len(whole.group_names)) == (25260, 710)  # 22 of 732 solutes are a test's
+    few = torsions.Scans(
+        whole.name, whole.molecules, np.where(whole.group < 3, whole.group, -1), whole.group_names[:3], whole.smiles, {}
+    )
+    keys = [leakage.skeleton_of_geometry(few.molecules[int(g[0])]) for g in few.groups()]
+    monkeypatch.setattr(leakage, "test_skeletons", lambda: {"a test": frozenset({keys[1]})})
+
+    def energies(molecules) -> np.ndarray:
+        found = np.arange(float(len(molecules)))
+        found[0] = np.nan
+        return found
+
+    groups = trainsets.labelled(few, "GFN2-xTB", SimpleNamespace(energies=energies))
+    sizes = [min(8, len(g)) for g in few.groups()]
+    assert [len(g.parts) for g in groups] == [sizes[0] - 1, sizes[2]]
+    assert [g.key for g in groups] == [keys[0], keys[2]]
+    assert groups[0].targets_kcal[1] - groups[0].targets_kcal[0] == pytest.approx(HARTREE_KCAL)
+    with pytest.raises(UserError, match="per_molecule=1"):
+        trainsets.labelled(few, "GFN2-xTB", None, per_molecule=1)
 
 
 def test_what_is_no_set_or_share_is_refused() -> None:
     with pytest.raises(UserError, match="no training set 'torsiontest200': did you mean 'torsiontest2000'"):
         trainsets.training_groups(["torsiontest200"])
     with pytest.raises(UserError, match=r"valid=1\.5 must lie between"):
-        trainsets.split([], 1.5)
+        grouping.split([], 1.5)

@@ -1,16 +1,9 @@
-"""Training data as groups: structures whose energies differ by known amounts at one level of theory.
-
-Total energies of different levels never meet. A group says which combinations of its structures' energies are known:
-``coefficients @ energies = targets``. For conformers these are the energies minus their mean; for a dimer E(AB) - E(A) - E(B); for a
-reaction its stoichiometry. A loss of differences needs no more, and every group carries the label of its level.
-"""
+"""The training sets, read into groups of known differences, with everything that a test contains left out."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -23,55 +16,8 @@ from zoo.orbnet.datasets import torsions
 from zoo.orbnet.datasets.files import FILES
 from zoo.orbnet.datasets.structures import Structures, load_npz, structures
 from zoo.orbnet.elements import HARTREE_KCAL
-from zoo.orbnet.molecule import Molecule, formula
-
-
-@dataclass(frozen=True)
-class Part:
-    """Atoms ``first`` to ``last`` of a structure, as a molecule of its own."""
-
-    structure: int
-    first: int
-    last: int
-    charge: int
-    name: str
-
-
-@dataclass(frozen=True, eq=False)
-class Group:
-    """Structures with known differences.
-
-    Attributes:
-        name: what reports call it.
-        source: the set it is of.
-        level: the label of the level of theory of its targets.
-        kind: conformers (energies minus their mean), dimers (interaction energies) or reaction.
-        key: the molecule it is of; groups of one key fall on one side of a split.
-        parts: which atoms its molecules are, (n_molecules,).
-        coefficients: float64, (n_targets, n_molecules).
-        targets_kcal: float64, (n_targets,).
-    """
-
-    name: str
-    source: str
-    level: str
-    kind: Literal["conformers", "dimers", "reaction"]
-    key: str
-    parts: tuple[Part, ...]
-    coefficients: np.ndarray
-    targets_kcal: np.ndarray
-    of: Structures
-
-    @property
-    def molecules(self) -> tuple[Molecule, ...]:
-        """Its molecules, built now."""
-        return tuple(self.of.part(p.structure, p.first, p.last, p.charge, p.name) for p in self.parts)
-
-    @property
-    def elements(self) -> frozenset[int]:
-        """Atomic numbers of its molecules, without building them."""
-        return frozenset(int(z) for p in self.parts for z in self.of.atoms(p.structure)[p.first : p.last])
-
+from zoo.orbnet.groups import Group, Part, conformers
+from zoo.orbnet.molecule import formula
 
 # The sets of reactions and dimers at coupled-cluster levels.
 REFDATA = {
@@ -104,43 +50,6 @@ def training_groups(names: Sequence[str] | None = None) -> list[Group]:
             raise UserError(f"no training set {name!r}{nearest(name, SETS)} (known: {', '.join(SETS)})")
         groups += SETS[name]()
     return groups
-
-
-def split(groups: Sequence[Group], valid: float = 0.1, salt: str = "") -> tuple[list[Group], list[Group]]:
-    """Groups for training and for validation: a molecule's key decides, whatever else is in the list.
-
-    Args:
-        groups: what to split.
-        valid: share of the keys that go to validation, between 0 and 1.
-        salt: another text is another split.
-
-    Raises:
-        UserError: a share outside 0 to 1.
-    """
-    if not 0 <= valid <= 1:
-        raise UserError(f"valid={valid} must lie between 0 and 1")
-    sides: tuple[list[Group], list[Group]] = ([], [])
-    for group in groups:
-        sides[_position(group.key, salt) < valid].append(group)
-    return sides
-
-
-def _position(key: str, salt: str) -> float:
-    return int.from_bytes(hashlib.sha256(f"{salt}|{key}".encode()).digest()[:8], "big") / 2**64
-
-
-def conformers(
-    name: str, source: str, level: str, key: str, of: Structures, indices: np.ndarray, energies_kcal: np.ndarray
-) -> Group | None:
-    """The group of the structures that have an energy; None where fewer than two have."""
-    present = np.isfinite(energies_kcal)
-    if present.sum() < 2:
-        return None
-    kept = [int(i) for i in indices[present]]
-    parts = tuple(Part(i, 0, of.size(i), int(of.charges[i]), str(of.names[i])) for i in kept)
-    values = energies_kcal[present]
-    centring = np.eye(len(kept)) - 1.0 / len(kept)
-    return Group(name, source, level, "conformers", key, parts, centring, values - values.mean(), of)
 
 
 def _torsiontest2000() -> Iterator[Group]:
@@ -280,3 +189,40 @@ SETS: dict[str, Callable[[], Iterator[Group]]] = {
     "dipconfs": _dipconfs,
     **{name: lambda name=name: _refdata(name) for name in REFDATA},
 }
+
+
+def labelled(scans: torsions.Scans, level: str, predictor: Any, per_molecule: int = 8) -> list[Group]:
+    """Groups of conformers labelled here, for pretraining: geometries from a set without energies, energies from a method.
+
+    Args:
+        scans: the geometries, for example :func:`zoo.orbnet.datasets.flexisol.flexisol`.
+        level: the label of the method, for example ``GFN2-xTB``.
+        predictor: what has ``energies(molecules)`` in hartree, NaN for what fails, as :class:`zoo.orbnet.baselines.XTB`.
+        per_molecule: at most this many conformers of each, evenly spread over those there are.
+
+    Raises:
+        UserError: ``per_molecule`` below 2.
+    """
+    if per_molecule < 2:
+        raise UserError(f"per_molecule={per_molecule}: a difference needs at least 2 conformers")
+    chosen = []
+    for title, group in zip(scans.group_names, scans.groups()):
+        picked = group[np.unique(np.linspace(0, len(group) - 1, min(per_molecule, len(group))).round().astype(int))]
+        key = leakage.skeleton(scans.smiles[int(picked[0])], scans.molecules[int(picked[0])])
+        if not leakage.in_tests([key])[0]:
+            chosen.append((title, key, picked))
+    flat = [int(i) for _, _, picked in chosen for i in picked]
+    energies = dict(zip(flat, predictor.energies([scans.molecules[i] for i in flat]) * HARTREE_KCAL))
+    found = (
+        conformers(
+            f"{scans.name}:{t}",
+            scans.name.lower(),
+            level,
+            k,
+            scans.molecules,
+            p,
+            np.array([energies[int(i)] for i in p]),
+        )
+        for t, k, p in chosen
+    )
+    return list(_present(found))
