@@ -11,14 +11,37 @@ import sys
 from pathlib import Path
 
 EXTRAS = ["", "orbnet", "forces", "ner", "hub", "wandb", "docs", "cluster", "dev"]
-SHOWN = ("jax", "flax", "diffrax", "optax", "hydra-core", "omegaconf", "pyscfad", "tblite", "rdkit", "tokenizers", "torch")
+SHOWN = (
+    "jax",
+    "flax",
+    "diffrax",
+    "optax",
+    "hydra-core",
+    "omegaconf",
+    "pyscfad",
+    "tblite",
+    "rdkit",
+    "tokenizers",
+    "torch",
+)
 
 
 def main() -> int:
     root = Path(__file__).resolve().parent.parent
     for extra in [*EXTRAS, *(["parity"] if "--all" in sys.argv else [])]:
         target = f"{root}[{extra}]" if extra else str(root)
-        command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--ignore-installed", "--report", "-", target]
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "--dry-run",
+            "--quiet",
+            "--ignore-installed",
+            "--report",
+            "-",
+            target,
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         label = f"Python {sys.version_info.major}.{sys.version_info.minor} [{extra or 'base'}]"
         if done.returncode:

@@ -113,10 +113,10 @@ def test_loss_is_cross_entropy_plus_coefficient_times_regulariser(images: jax.Ar
 
 
 @pytest.mark.parametrize(
-    ("term", "control"), [("taylor", "sample"), ("kinetic", "batch"), ("jacobian", "batch"), ("local", "batch")]
+    ("term", "control"), [("taylor", "batch"), ("kinetic", "sample"), ("jacobian", "batch"), ("local", "batch")]
 )
 def test_other_terms_join_the_loss_and_change_no_step(images: jax.Array, term: str, control: str) -> None:
-    tolerance = ["solver.rtol=1e-4", "solver.atol=1e-4", f"solver.control={control}"]
+    tolerance = ["solver.rtol=1e-3", "solver.atol=1e-3", "solver.max_steps=16", f"solver.control={control}"]
     plain = NodeClassifierTask(typed(compose(["neural_de/digits-vanilla", *tolerance])))
     task = NodeClassifierTask(
         typed(compose(["neural_de/digits-vanilla", *tolerance, f"regularize.{term}.coefficient=2"]))
@@ -200,6 +200,6 @@ def test_idx_files_are_read_and_truncated_ones_refused(tmp_path: Path, monkeypat
     monkeypatch.setattr(data, "locate", lambda file: tmp_path / file.name)
     (tmp_path / "good").write_bytes(gzip.compress(whole))
     (tmp_path / "cut").write_bytes(gzip.compress(whole[:-1]))
-    assert data._idx(DataFile("good", "s", None, "0", "l")).tolist() == np.arange(24).reshape(2, 3, 4).tolist()
+    assert data._idx(DataFile("good", "s", None, "0" * 64, "l")).tolist() == np.arange(24).reshape(2, 3, 4).tolist()
     with pytest.raises(UserError, match="not an IDX file"):
-        data._idx(DataFile("cut", "s", None, "0", "l"))
+        data._idx(DataFile("cut", "s", None, "0" * 64, "l"))
