@@ -118,9 +118,8 @@ def test_loss_is_cross_entropy_plus_coefficient_times_regulariser(images: jax.Ar
 def test_other_terms_join_the_loss_and_change_no_step(images: jax.Array, term: str, control: str) -> None:
     tolerance = ["solver.rtol=1e-3", "solver.atol=1e-3", "solver.max_steps=16", f"solver.control={control}"]
     plain = NodeClassifierTask(typed(compose(["neural_de/digits-vanilla", *tolerance])))
-    task = NodeClassifierTask(
-        typed(compose(["neural_de/digits-vanilla", *tolerance, f"regularize.{term}.coefficient=2"]))
-    )
+    change = [f"regularize.{term}.coefficient=2", *(["regularize.taylor.order=2"] if term == "taylor" else [])]
+    task = NodeClassifierTask(typed(compose(["neural_de/digits-vanilla", *tolerance, *change])))
     net = task.init(jax.random.key(0))
     batch = {"image": images, "label": jnp.arange(16) % 10, "weight": jnp.ones(16)}
     (loss, logs), gradient = nnx.value_and_grad(
