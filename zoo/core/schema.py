@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
-
-from zoo.core.errors import UserError
 
 
 def require(ok: bool, text: str) -> None:
@@ -146,16 +145,10 @@ class BaseConfig:
     logger: LoggerConfig = field(default_factory=LoggerConfig)
 
     def __post_init__(self) -> None:
-        from zoo.core.release import require_name  # here: it needs NumPy, which --help and refusals do without
-
-        try:
-            require_name(self.name)
-        except UserError as error:
-            require(False, f"name: {error}")
-        start = f"{self.family}/"
         require(
-            self.name.startswith(start),
-            f"name={self.name}: its release is of family {self.family}, so it starts with {start}",
+            re.fullmatch(rf"{re.escape(self.family)}/[a-z0-9_-][a-z0-9._-]*", self.name) is not None
+            and ".." not in self.name,
+            f"name={self.name!r}: it becomes the release's name, {self.family}/<name> of a-z, 0-9, '_', '-' and '.'",
         )
         require(self.seed >= 0, f"seed={self.seed}: it must be at least 0")
         require(self.seed < 2**32, f"seed={self.seed}: it must be below 2**32")
