@@ -49,6 +49,15 @@ def test_a_predictor_that_refuses_the_list_is_asked_for_each(molecule) -> None:
     assert reasons == {"SF6": "SF6: sulphur was never seen"}
 
 
+def test_a_predictor_that_answers_for_nothing_says_why(molecule) -> None:
+    class Broken:
+        def energies(self, molecules) -> np.ndarray:
+            raise UserError("orbnet needs tblite")
+
+    with pytest.raises(UserError, match="orbnet needs tblite"):
+        energies_of(Broken(), [molecule("water"), molecule("N2")])
+
+
 def test_missing_and_infinite_energies_are_listed(molecule) -> None:
     found, reasons = energies_of(Fixed({"water": -5.0, "N2": np.inf}), [molecule(n) for n in ("water", "CH4", "N2")])
     assert np.isnan(found).tolist() == [False, True, True]

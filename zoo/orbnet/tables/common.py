@@ -36,12 +36,15 @@ def energies_of(predictor: Predictor, molecules: Sequence[Molecule]) -> tuple[np
 
     Raises:
         UserError: a predictor that returns another number of energies than molecules.
+        ZooError: what the predictor raises, where it answers for none of them.
     """
     reasons: dict[str, str] = {}
     try:
         energies = np.asarray(predictor.energies(molecules), np.float64)
     except ZooError:
         energies = np.array([_alone(predictor, molecule, reasons) for molecule in molecules], np.float64)
+        if not np.isfinite(energies).any():
+            raise  # it is not the molecules
     if energies.shape != (len(molecules),):
         raise UserError(f"{predictor} gave energies of shape {energies.shape} for {len(molecules)} molecules")
     told = getattr(predictor, "failures", {})
