@@ -53,6 +53,12 @@ def predict(predictor: ClassifierPredictor, args: argparse.Namespace) -> list[di
     return predict_rows(predictor, args.input)
 
 
+def _bench() -> list[dict[str, Any]]:
+    from zoo.neural_de.benches import neural_de_rows  # here: nothing else needs it
+
+    return neural_de_rows()
+
+
 FAMILY = Family(
     name="neural_de",
     extra=None,
@@ -63,5 +69,6 @@ FAMILY = Family(
     predictor=ClassifierPredictor,
     predict=predict,
     tables=TABLES,
+    benches={"neural_de": _bench},
     measures=measures,
 )
