@@ -50,7 +50,8 @@ def normalise(terms: Any, t0: Any, t1: Any, dt0: Any, y0: PyTree, saveat: diffra
     """Check and promote as diffrax does: times to one floating dtype, each leaf of the state to hold it.
 
     Raises:
-        UserError: a term that is not an ODETerm, complex times or states, dt0 against the direction of time, save times out of order or range, a
+        UserError: a term that is not an ODETerm,
+            complex times or states, dt0 against the direction of time, save times out of order or range, a
             request to save internals.
     """
     if not isinstance(terms, diffrax.ODETerm):

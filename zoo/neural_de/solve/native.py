@@ -175,7 +175,7 @@ def _collect(
         if sub.ts is not None:
             reached = still | ((out.accepted > 0) & (sub.ts * direction <= out.t))
             states = jtu.tree_map(lambda b, y: jnp.where(still, y, b), next(times), problem.y0)
-            ts, ys = _apply(sub.fn, sub.ts, states, reached, problem, args, direction)
+            ts, ys = _apply(sub.fn, sub.ts, states, reached, problem, args)
             count = jnp.sum(reached)
             parts_t.append(ts)
             parts_y.append(ys)
@@ -183,7 +183,7 @@ def _collect(
             raw, states = next(steps)
             number = jnp.arange(1, raw.shape[0] + 1) * sub.steps
             reached = number <= out.accepted
-            ts, ys = _apply(sub.fn, raw * direction, states, reached, problem, args, direction)
+            ts, ys = _apply(sub.fn, raw * direction, states, reached, problem, args)
             count = out.accepted // sub.steps
             parts_t.append(ts)
             parts_y.append(ys)
@@ -211,7 +211,9 @@ def _append(
     if ts is None:
         return last_t[None], _expand(last_y)
     if isinstance(count, int) and count == 0:  # only t0 before it
-        return jnp.append(ts, last_t), jtu.tree_map(lambda a, b: jnp.concatenate([a, b[None]]), ys, _expandless(last_y))
+        return jnp.append(ts, last_t), jtu.tree_map(
+            lambda a, b: jnp.concatenate([a, b[None]]), ys, jtu.tree_map(jnp.asarray, last_y)
+        )
     where = int(sub.t0) + count
     fresh = jnp.asarray(True) if not sub.steps else out.accepted % sub.steps != 0
 
@@ -219,25 +221,19 @@ def _append(
         longer = jnp.concatenate([buffer, jnp.full((1, *buffer.shape[1:]), empty, buffer.dtype)])
         return longer.at[where].set(jnp.where(fresh, x, longer[where]))
 
-    return put(ts, last_t, direction * jnp.inf), jtu.tree_map(lambda b, x: put(b, x, jnp.inf), ys, last_y)
+    return put(ts, last_t, jnp.inf), jtu.tree_map(lambda b, x: put(b, x, jnp.inf), ys, last_y)
 
 
 def _expand(tree: PyTree) -> PyTree:
     return jtu.tree_map(lambda x: jnp.asarray(x)[None], tree)
 
 
-def _expandless(tree: PyTree) -> PyTree:
-    return jtu.tree_map(jnp.asarray, tree)
-
-
-def _apply(
-    fn: Any, ts: Array, states: PyTree, reached: Array, problem: Arguments, args: PyTree, direction: Array
-) -> Any:
+def _apply(fn: Any, ts: Array, states: PyTree, reached: Array, problem: Arguments, args: PyTree) -> Any:
     """fn at each saved time; inf where it was not reached."""
 
     def one(t: Array, y: PyTree, ok: Array) -> tuple[Array, PyTree]:
         safe_t, safe_y = jnp.where(ok, t, problem.t0), trees.where(ok, y, problem.y0)
         value = fn(safe_t, safe_y, args)
-        return jnp.where(ok, t, direction * jnp.inf), jtu.tree_map(lambda x: jnp.where(ok, x, jnp.inf), value)
+        return jnp.where(ok, t, jnp.inf), jtu.tree_map(lambda x: jnp.where(ok, x, jnp.inf), value)
 
     return jax.vmap(one)(ts, states, reached)
