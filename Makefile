@@ -21,11 +21,11 @@ $(VENV)/.base: pyproject.toml | $(VENV)/bin/python
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet -e '.[orbnet,ner,dev]'
+	$(BIN)/python -m pip install --quiet -e '.[orbnet,ner,cluster,dev]'
 	@touch $@ $(VENV)/.base
 
 $(VENV)/.parity: pyproject.toml | $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet -e '.[orbnet,ner,dev,parity]'
+	$(BIN)/python -m pip install --quiet -e '.[orbnet,ner,cluster,dev,parity]'
 	@touch $@
 
 setup: $(VENV)/.dev  ## make .venv with everything that the tests need

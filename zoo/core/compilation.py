@@ -16,7 +16,7 @@ def use_disk_cache() -> None:
     """
     import jax
 
-    if jax.config.jax_compilation_cache_dir:
+    if jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
         return
     setup = hashlib.sha256(machine.fingerprint().encode()).hexdigest()[:12]
     jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla" / setup))
