@@ -58,7 +58,8 @@ def lexicon_folder(tmp_path_factory):
     wanted = np.zeros((len(vocab), labels.size), np.float32)
     for piece, i in vocab.items():
         wanted[i, labels.id(LEXICON.get(piece, "O"))] = 8.0
-    wanted[vocab["cancer"], labels.id("B-D")] = 4.0  # where nothing is to be continued it begins
+    for piece, begins in (("cancer", "B-D"), ("癌", "B-G")):
+        wanted[vocab[piece], labels.id(begins)] = 4.0  # where nothing is to be continued it begins
     wanted[:, LABELS.index(None)] = 99.0  # a gap is never predicted, whatever its score
     model.head.classifier.kernel[...] = jax.numpy.asarray(np.linalg.lstsq(table, wanted, rcond=None)[0])
     folder = tmp_path_factory.mktemp("models") / "lexicon"

@@ -109,7 +109,7 @@ class Tokenizer:
                 raise UserError(f"word {bad!r}: a word is one or more characters without white space: split it first")
             ends = np.cumsum([len(w) + 1 for w in words]) - 1 if words else np.zeros(0)
             spans.append(np.stack([ends - [len(w) for w in words], ends], 1).astype(np.int32).reshape(-1, 2))
-            texts.append(" ".join(words))
+            texts.append(_readable(" ".join(words)))
         encoded = self._fast.encode_batch(texts, add_special_tokens=False)
         return [self._align(e, text, bounds) for e, text, bounds in zip(encoded, texts, spans)]
 
