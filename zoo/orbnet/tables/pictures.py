@@ -46,7 +46,7 @@ def profiles(scans: Scans, energies_kcal: Mapping[str, np.ndarray], errors: np.n
         axis.set_xlabel("point of the scan (15° each)")
         _plain(axis)
     axes[0].set_ylabel("energy above the minimum (kcal/mol)")
-    axes[0].legend(frameon=False, fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=9, ncols=6, loc="outside lower center")
     figure.suptitle(f"TorsionNet500, fragments by the centred error of {shown}", fontsize=11)
     return _save(plt, figure, path)
 
