@@ -13,6 +13,7 @@ from zoo.core.errors import DamagedError
 from zoo.orbnet.datasets import hutchison, s66, torsions
 from zoo.orbnet.datasets.structures import structures
 from zoo.orbnet.elements import HARTREE_KCAL
+from zoo.orbnet.gfn1 import single_point
 from zoo.orbnet.metrics import correlations, median_of_present, profile_errors
 
 DIN = """\
@@ -112,3 +113,16 @@ def test_hutchison_s_geometries_carry_their_charges(data_dir: Path) -> None:
     data = hutchison.hutchison()
     counts = {q: sum(m.charge == q for m in data.molecules) for q in (-1, 0, 1, 2)}
     assert counts == {-1: 98, 0: 6219, 1: 638, 2: 40}
+
+
+def test_hutchison_s_gfn1_energies_are_those_of_our_engine(data_dir: Path) -> None:
+    """Relative energies of ten conformers, published (another program's GFN1-xTB) and live: geometry, charge and sign fit."""
+    data = hutchison.hutchison()
+    group = np.flatnonzero(data.group == list(data.group_names).index("omegapdb_1xge"))
+    ours = np.array([single_point(data.molecules[int(i)]).energy for i in group]) * HARTREE_KCAL
+    theirs = data.energies_kcal["GFN1-xTB"][group]
+    assert ours - ours.mean() == pytest.approx(theirs - theirs.mean(), abs=0.02)
+    assert np.ptp(ours) > 0.5
+    better = data.energies_kcal["wB97X-D"][group]
+    assert np.corrcoef(better, ours)[0, 1] > 0.9
+    assert np.corrcoef(better, data.energies_kcal["MMFF94"][group])[0, 1] > 0

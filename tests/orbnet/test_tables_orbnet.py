@@ -190,6 +190,17 @@ def test_committed_gmtkn55_table_is_the_one_measured_before() -> None:
     assert found["GFN1-xTB", "wtmad2"]["machine"]
 
 
+def test_committed_torsions_hold_the_value_of_the_subset_measured_before() -> None:
+    """Every eighth fragment: GFN1-xTB 0.849 zeroed at the minimum, barriers 1.42 (another script's figures)."""
+    path = RESULTS / "torsionnet500-fragments.csv"
+    if not path.is_file():
+        pytest.skip("results/orbnet/torsionnet500-fragments.csv is not made yet")
+    rows = list(csv.DictReader(path.open(encoding="utf-8")))[::8]
+    assert len(rows) == 63
+    means = [np.mean([float(r[f"GFN1-xTB {kind} (kcal/mol)"]) for r in rows]) for kind in ("min_zeroed", "barrier")]
+    assert means == pytest.approx([0.849, 1.42], abs=4e-3)
+
+
 def test_best_median_and_worst() -> None:
     assert pictures.three_of(np.array([3.0, np.nan, 1.0, 2.0])) == (2, 3, 0)
     assert pictures.three_of(np.array([5.0])) == (0, 0, 0)

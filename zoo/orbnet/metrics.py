@@ -73,7 +73,8 @@ def profile_errors(predicted: np.ndarray, reference: np.ndarray, profiles: Seque
 def correlations(predicted: np.ndarray, reference: np.ndarray, groups: Sequence[np.ndarray]) -> np.ndarray:
     """Squared Pearson correlation of each molecule's conformers, float64, (n_groups,).
 
-    NaN for a molecule with fewer than three conformers that both have, or with energies that do not differ.
+    NaN for a molecule with fewer than three conformers that both have, or with energies that do not differ. As in the literature the
+    square hides an order that is upside down.
 
     Args:
         predicted: energies, any zero and unit for each group, float64, (n_conformers,), NaN where absent.

@@ -17,7 +17,8 @@ from zoo.orbnet.datasets.archive import members, xyz_atoms
 from zoo.orbnet.datasets.files import FILES
 from zoo.orbnet.molecule import Molecule
 
-# The file's columns of the published methods (kcal/mol), by the name that tables give them.
+# The file's columns of the published methods (kcal/mol), by the name that tables give them. The columns are atomisation energies,
+# which fall where the energy rises (seen against the raw energies of the repository); only the force fields' are energies.
 METHODS = {
     "DLPNO-CCSD(T)": "dlpno",
     "MP2": "mp2",
@@ -37,6 +38,7 @@ METHODS = {
     "ANI-1ccx": "ani1cc",
     "ANI-2x": "ani2",
 }
+FORCE_FIELDS = ("MMFF94", "UFF", "GAFF")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,8 @@ class Conformers:
         molecules: all conformers, named ``<molecule>/<conformer>``.
         group: index of each conformer's molecule, int64, (n_conformers,).
         group_names: molecules in order of first appearance, (n_groups,).
-        energies_kcal: by method (see METHODS), float64, (n_conformers,), each molecule on its own zero, NaN where absent.
+        energies_kcal: by method (see METHODS), float64, (n_conformers,), lower is more
+            stable, each molecule on its own zero, NaN where absent.
     """
 
     molecules: Sequence[Molecule]
@@ -102,7 +105,8 @@ def _conformers(rows: list[dict[str, str]], molecules: tuple[Molecule, ...]) -> 
     names = list(dict.fromkeys(row["name"] for row in rows))
     index = {name: i for i, name in enumerate(names)}
     group = np.array([index[row["name"]] for row in rows], np.int64)
-    energies = {method: np.array([_number(row[key]) for row in rows]) for method, key in METHODS.items()}
+    sign = {method: 1.0 if method in FORCE_FIELDS else -1.0 for method in METHODS}
+    energies = {m: sign[m] * np.array([_number(row[key]) for row in rows]) for m, key in METHODS.items()}
     return Conformers(molecules, group, names, energies)
 
 
