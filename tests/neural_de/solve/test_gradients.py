@@ -91,6 +91,7 @@ def test_frozen_gradients_are_those_of_replayed_steps() -> None:
         np.testing.assert_allclose(gradient(at, mix) @ along, expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_frozen_gradients_are_those_of_diffrax() -> None:
     """A step_ts at the end time sends Tsit5 through stock diffrax: the same steps, its own derivatives."""
     at, _, unravel = direction((parameters(), start()))
@@ -112,23 +113,26 @@ def test_frozen_steps_give_the_gradient_of_r_e_the_wrong_sign() -> None:
     """Pal et al. differentiate h too, and that can decide the direction: along one of 20 random directions in which the
     gradient with h held, which is diffrax's own (see above), disagrees in sign, finite differences side with the exact one."""
     at, _, unravel = direction((parameters(), start()))
-    grads = {
-        h: quick(jax.grad(lambda x, h=h: run(*unravel(x), regularizers=("R_E",), h_grad=h).regularizers["R_E"]))(at)
+    both = {
+        h: quick(
+            jax.value_and_grad(lambda x, h=h: run(*unravel(x), regularizers=("R_E",), h_grad=h).regularizers["R_E"])
+        )
         for h in ("exact", "frozen")
     }
     along = jax.random.normal(jax.random.PRNGKey(3), (20, at.size))
     along = along / jnp.linalg.norm(along, axis=1, keepdims=True)
-    exact, frozen = along @ grads["exact"], along @ grads["frozen"]
+    exact, frozen = along @ both["exact"](at)[1], along @ both["frozen"](at)[1]
     opposite = np.flatnonzero(np.sign(exact) != np.sign(frozen))
     assert opposite.size > 0
     worst = opposite[np.argmax(np.abs(exact[opposite]))]
-    value = quick(lambda x: run(*unravel(x), regularizers=("R_E",)).regularizers["R_E"])
+    value = lambda x: both["exact"](x)[0]  # noqa: E731
     step = 1e-6 * along[worst]
     true = (value(at + step) - value(at - step)) / 2e-6
     assert np.sign(true) == np.sign(exact[worst]) != np.sign(frozen[worst])
     np.testing.assert_allclose(exact[worst], true, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_few_slots_change_nothing() -> None:
     """Over 200 attempts: all kept, and a few kept. (E is a difference of nearly equal numbers: round-off moves it by 1e-8.)"""
     slow = diffrax.PIDController(rtol=1e-6, atol=1e-6, dtmax=0.01)
@@ -162,10 +166,21 @@ def test_vmapped_gradients_are_sums_and_stay_apart() -> None:
     for name in p:
         np.testing.assert_allclose(together[0][name], sum(a[0][name] for a in alone), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(together[1], jnp.stack([a[1] for a in alone]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_vmapped_weights_of_their_own_keep_their_gradients() -> None:
+    p, y0 = parameters(), start(3)
+
+    def one(p: Any, y: Any) -> Any:
+        return run(p, y, dt0=None).regularizers["R_E"]
+
+    each = quick(jax.grad(one))
+    alone = [each(p, y) for y in y0]
     own = jax.tree.map(lambda x: jnp.stack([x] * 3), p)
     apart = quick(jax.grad(lambda p: jnp.sum(jax.vmap(one)(p, y0))))(own)
     for name in p:
-        np.testing.assert_allclose(apart[name], jnp.stack([a[0][name] for a in alone]), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(apart[name], jnp.stack([a[name] for a in alone]), rtol=1e-5, atol=1e-6)
 
 
 def test_gradients_reach_a_module_and_a_closure() -> None:

@@ -89,7 +89,11 @@ def test_save_requests_forwards_and_backwards() -> None:
         same(ours(*case), theirs(*case))
 
 
-@SOLVERS
+@pytest.mark.parametrize(
+    "solver",
+    [diffrax.Tsit5(), pytest.param(diffrax.Dopri5(), marks=pytest.mark.slow)],
+    ids=lambda s: type(s).__name__,
+)
 def test_dense_output_and_its_derivative(solver: Any) -> None:
     def seen(solution: Any) -> Any:
         return [(solution.evaluate(t), solution.derivative(t)) for t in (1.0, 0.77, 0.0, -0.5)]
