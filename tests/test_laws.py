@@ -90,6 +90,19 @@ def test_64_bit_is_never_switched_on_for_everybody(path: Path) -> None:
             assert "jax_enable_x64" not in ast.unparse(node), f"{path.relative_to(ROOT)}:{node.lineno}"
 
 
+def test_help_and_mistakes_import_nothing_heavy() -> None:
+    """So that `zoo --help` answers at once."""
+    for arguments in (["--help"], ["train", "--help"], ["fly"]):
+        code = (
+            "import sys, zoo.cli\n"
+            f"try: zoo.cli.main({arguments})\n"
+            "except SystemExit: pass\n"
+            "sys.exit(', '.join(set(sys.modules) & {'jax', 'numpy', 'hydra', 'rich', 'matplotlib'}) or 0)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+
 def test_importing_zoo_imports_no_jax() -> None:
     code = (
         "import sys, zoo, zoo.cli; sys.exit('jax' in sys.modules or 'hydra' in sys.modules or 'numpy' in sys.modules)"

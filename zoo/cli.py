@@ -144,16 +144,22 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The entry point of the ``zoo`` command."""
-    from zoo.core import distributed
-
     try:
         code = run(sys.argv[1:] if argv is None else argv)
     except Exception:
-        distributed.leave(1)
+        _leave(1)
         raise
     if code not in (0, 130, 143):  # success and a stop asked for are agreed on; what else ends one process must end all
-        distributed.leave(code)
+        _leave(code)
     sys.exit(code)
+
+
+def _leave(code: int) -> None:
+    """End the other processes of a distributed run with this one; nothing for a run alone, or before JAX is in use."""
+    if "jax" in sys.modules:
+        from zoo.core import distributed
+
+        distributed.leave(code)
 
 
 def run(argv: Sequence[str]) -> int:
