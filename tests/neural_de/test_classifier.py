@@ -84,6 +84,8 @@ def test_norm_is_the_root_mean_square_with_gradient_0_at_0() -> None:
     assert float(rms_norm(jnp.ones(4))(x)) == pytest.approx(float(rms_norm(None)(x)), rel=1e-6)
     for norm in (rms_norm(None), rms_norm(jnp.ones(4)), rms_norm(jnp.zeros(4))):
         assert np.isfinite(jax.grad(norm)(jnp.zeros((4, 6)))).all()
+    for norm in (rms_norm(None), rms_norm(jnp.ones(4))):  # an error that is not a number is no small error
+        assert np.isnan(norm(x.at[0, 0].set(jnp.nan)))
 
 
 def test_failed_solves_are_marked_and_make_the_loss_nan(images: jax.Array) -> None:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import diffrax
 import jax
 import jax.numpy as jnp
+import optimistix
 from flax import nnx
 from jax import Array
 
@@ -133,15 +134,14 @@ def _rates(plan: RegularizeConfig, key: Array, y0: Array) -> dict[str, Any]:
 
 
 def rms_norm(weight: Array | None):
-    """Root mean square over all entries of a state, rows weighted by ``weight`` (shape (batch,)); gradient 0 at 0."""
+    """Root mean square over all entries of a state, rows weighted by ``weight`` (shape (batch,)); gradient 0 at 0, NaN for NaN."""
+    if weight is None:
+        return optimistix.rms_norm
 
     def norm(x: Array) -> Array:
-        if weight is None:
-            square = jnp.mean(x**2) if x.size else jnp.zeros((), x.dtype)
-        else:
-            rows = x.reshape(x.shape[0], -1)
-            square = jnp.sum(weight[:, None] * rows**2) / jnp.maximum(weight.sum() * rows.shape[1], 1)
-        positive = square > 0
-        return jnp.where(positive, jnp.sqrt(jnp.where(positive, square, 1.0)), 0.0)
+        rows = x.reshape(x.shape[0], -1)
+        square = jnp.sum(weight[:, None] * rows**2) / jnp.maximum(weight.sum() * rows.shape[1], 1)
+        zero = square == 0
+        return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, square)))
 
     return norm
