@@ -90,7 +90,7 @@ def table() -> Table:
         metrics=METRICS,
         rows=(
             Row(DENALI, {"r2_median": 0.97, "r2_median_dlpno": 0.90}),
-            Row("OrbNet-Equi, 236 k samples", {"r2_median": 0.96, "r2_median_dlpno": 0.87}),
+            Row("OrbNet-Equi (236 k samples)", {"r2_median": 0.96, "r2_median_dlpno": 0.87}),
             *method_rows(evaluate),
             *(_published(method) for method in PUBLISHED),
         ),
