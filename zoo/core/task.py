@@ -107,6 +107,19 @@ class Task(Protocol):
         ...
 
 
+@runtime_checkable
+class HasConstants(Protocol):
+    """A task whose model needs what was measured on the training set: a release carries it, so that use needs no data."""
+
+    def constants(self) -> dict[str, np.ndarray]:
+        """Named arrays that a release holds besides the parameters."""
+        ...
+
+    def restore(self, constants: Mapping[str, np.ndarray]) -> None:
+        """Take a release's constants, before anything else is asked of the task."""
+        ...
+
+
 @dataclass(frozen=True)
 class Card:
     """What a family adds to the card of a release it trained."""

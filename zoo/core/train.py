@@ -16,7 +16,10 @@ from zoo.core.errors import ConfigError, UserError
 from zoo.core.families import families, family
 from zoo.core.loop import Evaluator, FitResult, fit
 from zoo.core.schema import BaseConfig
-from zoo.core.task import Family, Split, Task
+from zoo.core.task import Family, HasConstants, Split, Task
+
+# Before the names of a release's constants.
+CONSTANTS = "constants"
 
 
 def typed(plain: dict[str, Any]) -> BaseConfig:
@@ -101,7 +104,10 @@ def write(folder: Path, member: Family, task: Task, result: FitResult, metrics: 
         limits=list(card.limits),
         created=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
-    release.write_release(folder, state.flatten({"params": result.params}), info, replace=True)
+    tree: dict[str, Any] = {"params": result.params}
+    if isinstance(task, HasConstants):
+        tree[CONSTANTS] = task.constants()
+    release.write_release(folder, state.flatten(tree), info, replace=True)
 
 
 def _without_folder(config: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +125,8 @@ def evaluate_params(task: Task, params: nnx.State, splits: Sequence[Split]) -> d
 def load_params(task: Task, loaded: release.Release) -> nnx.State:
     """The parameters of a release in the structure of its task's model."""
     _, template, _ = nnx.split(task.init(jax.random.key(task.config.seed)), task.trainable(), ...)
-    return state.unflatten({"params": template}, loaded.tensors, what=str(loaded.path))["params"]
+    tensors = {name: x for name, x in loaded.tensors.items() if not name.startswith(f"{CONSTANTS}/")}
+    return state.unflatten({"params": template}, tensors, what=str(loaded.path))["params"]
 
 
 def load_task(loaded: release.Release) -> Task:
@@ -129,7 +136,11 @@ def load_task(loaded: release.Release) -> Task:
         raise UserError(
             f"{loaded.path}: its configuration is of family {info.config.get('family')!r}, not {info.family!r}"
         )
-    return family(info.family).build(typed(info.config))
+    task = family(info.family).build(typed(info.config))
+    if isinstance(task, HasConstants):
+        prefix = f"{CONSTANTS}/"
+        task.restore({n.removeprefix(prefix): x for n, x in loaded.tensors.items() if n.startswith(prefix)})
+    return task
 
 
 def evaluate(name: str, splits: Sequence[str] = ("test",), **options: Any) -> dict[str, Any]:

@@ -1,0 +1,109 @@
+"""What a model must know of its training set to be used: saved with its weights, never trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from zoo.core.errors import UserError
+from zoo.orbnet.batch import ElementIndex
+from zoo.orbnet.elements import ELEMENTS
+from zoo.orbnet.graph import MolecularGraph
+from zoo.orbnet.linear import LinearPart
+from zoo.orbnet.model import Normalisation
+from zoo.orbnet.molecule import Molecule
+
+
+class NotApplicable(UserError):
+    """A molecule unlike those a model was trained on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """Measured on the training split.
+
+    Attributes:
+        elements: atomic numbers seen, ascending.
+        charges: total charges seen, ascending.
+        spins: numbers of unpaired electrons seen, ascending.
+        sizes: fewest and most atoms seen.
+        linear: the linear part of the energy; zero where only differences are known.
+        normalisation: of the features.
+    """
+
+    elements: tuple[int, ...]
+    charges: tuple[int, ...]
+    spins: tuple[int, ...]
+    sizes: tuple[int, int]
+    linear: LinearPart
+    normalisation: Normalisation
+
+    @classmethod
+    def of(cls, molecules: Sequence[Molecule], graphs: Sequence[MolecularGraph], residuals: np.ndarray | None) -> Facts:
+        """Measured.
+
+        Args:
+            molecules: of the training split.
+            graphs: all of theirs where ``residuals`` are given, else any of them.
+            residuals: reference minus GFN1-xTB, hartree, (n_molecules,); None where no total energies are known.
+        """
+        elements = ElementIndex(tuple(sorted({int(z) for m in molecules for z in m.numbers})))
+        if residuals is None:
+            linear = LinearPart(np.zeros(len(elements) + 1))
+        else:
+            linear = LinearPart.fit(np.stack([elements.composition(g) for g in graphs]), residuals)
+        sizes = [len(m) for m in molecules]
+        return cls(
+            elements.numbers,
+            tuple(sorted({m.charge for m in molecules})),
+            tuple(sorted({m.spin or 0 for m in molecules})),
+            (min(sizes), max(sizes)),
+            linear,
+            Normalisation.of(graphs),
+        )
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """As named arrays, for a release."""
+        integers = {name: np.array(getattr(self, name), np.int64) for name in ("elements", "charges", "spins", "sizes")}
+        scales = {name: np.asarray(getattr(self.normalisation, name), np.float64) for name in _SCALES}
+        return {**integers, **scales, "linear": np.asarray(self.linear.coefficients, np.float64)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> Facts:
+        """From what :meth:`arrays` gave; UserError where one is missing."""
+        missing = {"elements", "charges", "spins", "sizes", "linear", *_SCALES} - arrays.keys()
+        if missing:
+            raise UserError(f"the release lacks {min(missing)} of its training set: it is no energy model, train anew")
+        elements, charges, spins, sizes = (
+            tuple(int(x) for x in arrays[name]) for name in ("elements", "charges", "spins", "sizes")
+        )
+        normalisation = Normalisation(*(arrays[name] for name in _SCALES))
+        return cls(elements, charges, spins, (sizes[0], sizes[1]), LinearPart(arrays["linear"]), normalisation)
+
+    def check(self, molecule: Molecule) -> None:
+        """Refuse a molecule with an element, charge, spin or size that training never saw; NotApplicable."""
+        label = molecule.label or f"{molecule.formula}: "
+        unknown = sorted(set(molecule.numbers.tolist()) - set(self.elements))
+        if unknown:
+            symbols, known = (", ".join(ELEMENTS[z - 1].symbol for z in zs) for zs in (unknown, self.elements))
+            _refuse(f"{label}this model never saw {symbols}; its elements are {known}")
+        if molecule.charge not in self.charges:
+            _refuse(f"{label}this model never saw charge {molecule.charge:+d}; its charges are {_list(self.charges)}")
+        if molecule.spin not in self.spins:
+            _refuse(f"{label}this model never saw {molecule.spin} unpaired electrons; it saw {_list(self.spins)}")
+        least, most = self.sizes
+        if not least <= len(molecule) <= most:
+            _refuse(f"{label}{len(molecule)} atoms; this model saw {least} to {most}")
+
+
+_SCALES = ("node_mean", "node_scale", "edge_scale")
+
+
+def _list(values: Sequence[int]) -> str:
+    return ", ".join(str(v) for v in values)
+
+
+def _refuse(text: str) -> None:
+    raise NotApplicable(f"{text}: use another model, or ask for GFN1-xTB with fallback gfn1")

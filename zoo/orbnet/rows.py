@@ -1,0 +1,101 @@
+"""``zoo predict MODEL FILE``: one row a molecule, energies in hartree, relative energies in kcal/mol, conformers ranked."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import math
+from typing import Any
+
+from zoo.core.errors import UserError
+from zoo.orbnet.elements import HARTREE_KCAL
+from zoo.orbnet.predictor import Answer, EnergyPredictor
+from zoo.orbnet.readers import Failure, read_frames
+
+
+def predict_arguments(parser: argparse.ArgumentParser) -> None:
+    """The family's options of ``zoo predict``."""
+    parser.add_argument("--charge", type=int, metavar="Q", help="total charge, where the file does not say")
+    parser.add_argument("--spin", type=int, metavar="N", help="unpaired electrons, where the file does not say")
+    parser.add_argument("--rank", action="store_true", help="conformers of one formula in the order of their energies")
+    parser.add_argument("--fallback", choices=["gfn1"], help="answer molecules unlike the training set with GFN1-xTB")
+    parser.add_argument("--csv", action="store_true", help="rows as CSV")
+
+
+def predict(predictor: EnergyPredictor, args: argparse.Namespace) -> list[dict[str, Any]] | str:
+    """Rows, or CSV text where it was asked for.
+
+    Raises:
+        UserError: an unreadable file, --csv beside --json, or a file without one molecule that has an energy.
+    """
+    if args.csv and args.json:
+        raise UserError("--csv and --json exclude each other: choose one")
+    rows = predict_rows(predictor, args.input, args.charge, args.spin, rank=args.rank, fallback=args.fallback)
+    return as_csv(rows) if args.csv else rows
+
+
+def predict_rows(
+    predictor: EnergyPredictor,
+    source: str,
+    charge: int | None = None,
+    spin: int | None = None,
+    *,
+    rank: bool = False,
+    fallback: Any = None,
+) -> list[dict[str, Any]]:
+    """One row an entry of the file: name, formula, energy_hartree, relative_kcal (to the lowest of its formula and method),
+    method, error; with ``rank`` also rank, rows sorted by it within a formula."""
+    rows: list[dict[str, Any]] = []
+    for entry in read_frames(source, charge, spin):
+        if isinstance(entry, Failure):
+            name, formula, answer = entry.name, None, Answer(math.nan, "", entry.error)
+        else:
+            name, formula = entry.molecule.name, entry.molecule.formula
+            answer = predictor.answers([entry.molecule], fallback=fallback)[0]
+        energy = answer.energy if math.isfinite(answer.energy) else None
+        rows.append(
+            {
+                "name": name,
+                "formula": formula,
+                "energy_hartree": energy,
+                "relative_kcal": None,
+                "method": answer.method or None,
+                "error": answer.error or None,
+            }
+        )
+    if not rows:
+        raise UserError(f"{source}: no molecules in it")
+    if all(row["energy_hartree"] is None for row in rows):
+        more = f" (and {len(rows) - 1} more)" if len(rows) > 1 else ""
+        raise UserError(f"{rows[0]['error']}{more}")
+    return _relative(rows, rank)
+
+
+def _relative(rows: list[dict[str, Any]], rank: bool) -> list[dict[str, Any]]:
+    kinds: dict[Any, list[dict[str, Any]]] = {}
+    for row in rows:
+        kinds.setdefault((row["formula"], row["method"]), []).append(row)
+    for (_, method), own in kinds.items():
+        if method is None:
+            continue
+        lowest = min(row["energy_hartree"] for row in own)
+        for row in own:
+            row["relative_kcal"] = (row["energy_hartree"] - lowest) * HARTREE_KCAL
+    if not rank:
+        return rows
+    ranked = []
+    for (_, method), own in kinds.items():
+        if method is not None:
+            own = sorted(own, key=lambda row: row["energy_hartree"])
+        ranked += [{"rank": i if method else None, **row} for i, row in enumerate(own, 1)]
+    return ranked
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    """Rows as CSV with a header; energies in full precision."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
