@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import subprocess
@@ -98,6 +99,13 @@ def find_base(name: str | Path = MINILM.name, *, fetch: bool = True) -> Path:
         return _complete(hub)
     how = f"fetch it once with `hf download {text}`, or name" if _REPO.fullmatch(text) else "name"
     raise UserError(f"no base model {text!r}{nearest(text, BASES)}: {how} the folder of a Hugging Face model")
+
+
+def base_digest(folder: Path) -> str:
+    """SHA-256 over what makes a base the one it is: config.json, tokenizer.json and the weights, by name and content."""
+    weights = sorted(folder.glob("*.safetensors")) if (folder / _WEIGHTS[1]).is_file() else [folder / _WEIGHTS[0]]
+    lines = [f"{p.name} {sha256_of(p)}\n" for p in (folder / "config.json", folder / "tokenizer.json", *weights)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def _core(base: Base) -> list[tuple[str, str]]:

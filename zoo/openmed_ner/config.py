@@ -31,7 +31,8 @@ class TaggerModelConfig:
 
     ``base``: a known base, a folder, or owner/repo of a model in the Hugging Face cache. ``domain``: a folder with the adapter of
     a domain-adapted base (PEFT's files), merged before training, or null. ``train``: adapters and head (``lora``), or every
-    parameter (``full``). ``dropout`` replaces the base's own dropouts, or null keeps them.
+    parameter (``full``). ``dropout`` replaces the base's own dropouts, or null keeps them. ``base_sha256`` is filled in by the
+    task: a release refuses a base of other bytes.
     """
 
     base: str = "all-MiniLM-L6-v2"
@@ -39,6 +40,7 @@ class TaggerModelConfig:
     train: Literal["lora", "full"] = "lora"
     lora: LoraSettings = field(default_factory=LoraSettings)
     dropout: float | None = None
+    base_sha256: str | None = None
 
     def __post_init__(self) -> None:
         ok = self.dropout is None or 0 <= self.dropout < 1
@@ -48,15 +50,22 @@ class TaggerModelConfig:
 @dataclass(frozen=True, kw_only=True)
 class TaggerDataConfig:
     """The corpus and the longest input in pieces; longer sentences are cut into windows, never short. ``limit`` keeps only so
-    many training sentences (a reduction that results must state)."""
+    many training sentences (a reduction that results must state). ``types`` are the entity types in the order of the head; null takes
+    those of the training sentences, and a release states them, so that it is used without its corpus."""
 
     corpus: str
     max_length: int = 128
     limit: int | None = None
+    types: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         require(self.max_length >= 8, f"max_length={self.max_length}: it must be at least 8")
         require(self.limit is None or self.limit >= 1, f"limit={self.limit}: it must be at least 1, or null for all")
+        types = self.types
+        require(
+            types is None or (bool(types) and list(types) == sorted(set(types)) and "" not in types),
+            f"types={types}: name each type once, sorted, or null for those of the corpus",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

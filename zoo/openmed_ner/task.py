@@ -12,8 +12,9 @@ import numpy as np
 import optax
 from flax import nnx
 
+from zoo.core.errors import UserError
 from zoo.core.task import Batch, Monitor, Split
-from zoo.openmed_ner.base import find_base
+from zoo.openmed_ner.base import base_digest, find_base
 from zoo.openmed_ner.config import TaggerConfig
 from zoo.openmed_ner.convert import load_masked_lm, load_token_classifier
 from zoo.openmed_ner.corpora.catalogue import corpus
@@ -33,6 +34,13 @@ class TaggerTask:
 
     Args:
         config: the typed experiment.
+
+    Attributes:
+        config: the same with ``model.base_sha256`` and ``data.types`` filled in.
+
+    Raises:
+        UserError: the base cannot be had or is not the one that the configuration states, or the corpus cannot be read or has
+            no entity.
     """
 
     monitor = Monitor("f1", "max")
@@ -40,8 +48,25 @@ class TaggerTask:
     def __init__(self, config: TaggerConfig) -> None:
         self.config = config
         self.base = find_base(config.model.base)
+        digest, stated = base_digest(self.base), config.model.base_sha256
+        if stated not in (None, digest):
+            raise UserError(
+                f"base {config.model.base} at {self.base} has SHA-256 {digest[:12]}, {config.name} was trained on {stated[:12]}: "
+                "put the files of that base there"
+            )
         self.tokenizer = Tokenizer(self.base)
-        self.labels = LabelMap.of_types({kind for s in self._sentences(Split.TRAIN) for _, _, kind in s.entities})
+        types = config.data.types
+        if types is None:
+            types = tuple(sorted({kind for s in self._sentences(Split.TRAIN) for _, _, kind in s.entities}))
+            if not types:
+                raise UserError(f"corpus {config.data.corpus}: its training sentences have no entity: raise data.limit")
+        self.labels = LabelMap.of_types(types)
+        # What is used without the corpus, and on another machine, is told by the configuration alone.
+        self.config = dataclasses.replace(
+            config,
+            model=dataclasses.replace(config.model, base_sha256=digest),
+            data=dataclasses.replace(config.data, types=types),
+        )
         self._records: dict[Split, TaggedRecords] = {}
 
     def _sentences(self, split: Split):

@@ -78,14 +78,20 @@ def write_brat(folder: str | Path, document: Document) -> None:
     """Write NAME.txt and NAME.ann into ``folder``; a mention's line breaks become spaces, as BRAT wants."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"{document.id}.txt", "w", encoding="utf-8", newline="") as out:
+        out.write(document.text)
+    with open(folder / f"{document.id}.ann", "w", encoding="utf-8", newline="") as out:
+        out.write(brat_annotations(document))
+
+
+def brat_annotations(document: Document) -> str:
+    """The content of NAME.ann: a T line for each span."""
     lines = []
     for i, span in enumerate(document.spans, start=1):
         places = ";".join(f"{s} {e}" for s, e in _by_line(document.text, span.fragments))
         mention = " ".join(" ".join(document.text[s:e] for s, e in span.fragments).split())
         lines.append(f"T{i}\t{span.label} {places}\t{mention}\n")
-    with open(folder / f"{document.id}.txt", "w", encoding="utf-8", newline="") as out:
-        out.write(document.text)
-    (folder / f"{document.id}.ann").write_text("".join(lines), encoding="utf-8")
+    return "".join(lines)
 
 
 def _by_line(text, fragments):
