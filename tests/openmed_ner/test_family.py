@@ -10,6 +10,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
 import zoo
 from zoo import cli
@@ -317,6 +320,18 @@ def test_html_shows_every_character_and_runs_nothing():
     assert not re.search(r"https?:|src=|href=|url\(", source)
 
 
+@given(st.text(max_size=40), st.data())
+@settings(deadline=None, max_examples=60)
+def test_html_shows_arbitrary_text(text, data):
+    cut = sorted(data.draw(st.lists(st.integers(0, len(text)), min_size=4, max_size=4)))
+    places = [(a, b) for a, b in (cut[:2], cut[2:]) if b > a]
+    page = Page()
+    page.feed(to_html([tagged(text, *places)]))
+    page.close()
+    assert page.text == re.sub("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", "\ufffd", text)
+    assert [mark[:2] for mark in page.marks] == places
+
+
 def test_html_escapes_names_too():
     page = to_html([tagged("a", (0, 1), name="<img src=x>", label='"onload="')])
     assert "<img" not in page
@@ -398,8 +413,8 @@ def test_every_corpus_that_can_be_had_has_its_data_file():
     stems = {p.stem for p in (ROOT / "configs/data/openmed_ner").glob("*.yaml")}
     assert stems == {name for name, entry in CORPORA.items() if entry.sha256}
     for stem in stems:
-        config = typed(compose(["openmed_ner/ncbi-disease-minilm", f"data=openmed_ner/{stem}"]))
-        assert config.data.corpus == stem
+        plain = OmegaConf.to_container(OmegaConf.load(ROOT / f"configs/data/openmed_ner/{stem}.yaml"))
+        assert TaggerDataConfig(**plain).corpus == stem
 
 
 @pytest.mark.parametrize("types", [(), ("B", "A"), ("A", "A"), ("",)])
