@@ -117,7 +117,10 @@ def explain(error: Exception, overrides: Sequence[str], config_dirs: Sequence[Pa
     text = str(error)
     if "Config group override must be" in text:
         chosen = {o.lstrip("+").partition("=")[0]: o for o in overrides}
-        group = next((g for g in groups(config_dirs) if g in chosen), "")
+        # Hydra does not say which: the one whose choice is none of its options, named the same on every run.
+        given = [g for g in sorted(groups(config_dirs)) if g in chosen]
+        wrong = [g for g in given if chosen[g].partition("=")[2] not in _options(g, config_dirs)]
+        group = next(iter(wrong or given), "")
         options = ", ".join(_options(group, config_dirs))
         return f"{chosen.get(group, '')}: {group} is a config group, choose one of {options}, or set one of its keys"
     if found := re.search(r"Could not find '([^']+)'", text):
