@@ -332,7 +332,7 @@ def test_a_missing_client_names_the_extra(places: dict[str, Path], monkeypatch: 
     import sys
 
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(UserError, match=r"pip install 'sci-model-zoo\[ner\]'"):
+    with pytest.raises(UserError, match=r"pip install 'sci-model-zoo\[hub\]'"):
         hub.resolve("hf:owner/toy")
 
 
