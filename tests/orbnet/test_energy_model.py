@@ -164,6 +164,9 @@ def test_rows_of_a_file_with_a_bad_entry(trained, tmp_path: Path, capsys, predic
     assert rows[high]["relative_kcal"] == pytest.approx(np.ptp(energies) * HARTREE_KCAL)
     _, out, _ = predict(capsys, str(trained[0]), str(path), "--csv", "--fallback", "gfn1")
     table = list(csv.DictReader(io.StringIO(out)))
+    _, shown, err = predict(capsys, str(trained[0]), str(path))
+    assert f"{energies[1]:.8f}" in shown
+    assert "never saw S" in err
     assert [row["method"] for row in table] == ["orbnet", "GFN1-xTB", "orbnet"]
 
 

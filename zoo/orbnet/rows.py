@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from zoo.core.errors import UserError
+from zoo.core.progress import say
 from zoo.orbnet.elements import HARTREE_KCAL
 from zoo.orbnet.predictor import Answer, EnergyPredictor
 from zoo.orbnet.readers import Failure, read_frames
@@ -24,7 +25,7 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def predict(predictor: EnergyPredictor, args: argparse.Namespace) -> list[dict[str, Any]] | str:
-    """Rows, or CSV text where it was asked for.
+    """Rows, as numbers or for a terminal, or CSV text where it was asked for.
 
     Raises:
         UserError: an unreadable file, --csv beside --json, or a file without one molecule that has an energy.
@@ -32,7 +33,21 @@ def predict(predictor: EnergyPredictor, args: argparse.Namespace) -> list[dict[s
     if args.csv and args.json:
         raise UserError("--csv and --json exclude each other: choose one")
     rows = predict_rows(predictor, args.input, args.charge, args.spin, rank=args.rank, fallback=args.fallback)
-    return as_csv(rows) if args.csv else rows
+    if args.csv:
+        return as_csv(rows)
+    return rows if args.json else for_reading(rows)
+
+
+def for_reading(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows for a table on a terminal: energies to 1e-8 hartree; errors go to stderr, a line each."""
+    shown = []
+    for row in rows:
+        if row["error"]:
+            say(row["error"])
+        energy = row["energy_hartree"]
+        text = None if energy is None else f"{energy:.8f}"
+        shown.append({**{k: v for k, v in row.items() if k != "error"}, "energy_hartree": text})
+    return shown
 
 
 def predict_rows(
