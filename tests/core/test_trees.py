@@ -151,7 +151,9 @@ def test_all_mismatches_are_found_and_nothing_is_cast():
     assert "\n" not in text
 
 
-@pytest.mark.parametrize("leaf", ["text", object(), b"bytes", 2**63, {1, 2}], ids=["text", "object", "bytes", "wide integer", "set"])
+@pytest.mark.parametrize(
+    "leaf", ["text", object(), b"bytes", 2**63, {1, 2}], ids=["text", "object", "bytes", "wide integer", "set"]
+)
 def test_leaves_that_are_no_numbers_are_refused(leaf: Any):
     with pytest.raises(UserError, match="'a/x' in the state"):
         state.flatten({"a": {"x": leaf}})
