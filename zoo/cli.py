@@ -49,6 +49,8 @@ examples:
   zoo predict neural_de/digits-er images.csv              one image a line, comma-separated pixels in [0, 1]
   zoo predict neural_de/digits-er images.npy --json
   zoo predict neural_de/digits-er -                       read from stdin
+  zoo predict RELEASE molecules.xyz --rank                orbnet: energies, ranked; .sdf and .smi too
+  zoo predict RELEASE abstract.txt --format html          openmed_ner: entities as jsonl, conll, brat or html
 """,
     "list": "examples:\n  zoo list\n  zoo list --json\n",
     "show": "examples:\n  zoo show neural_de/digits-er\n  zoo show neural_de/digits-er --json\n",
