@@ -101,6 +101,7 @@ def write(folder: Path, member: Family, task: Task, result: FitResult, metrics: 
         machine={k: v for k, v in facts.items() if k != "versions"},
         data=card.data,
         licence=card.licence,
+        summary=card.summary,
         limits=list(card.limits),
         created=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
