@@ -204,7 +204,10 @@ def reporters(task: Task, step: int, *, going_on: bool) -> tuple[Any, Any, Trace
     if distributed.primary():
         if going_on:
             say(f"{config.name}: going on from step {step} of {trainer.steps} in {folder}")
-        made[1:] = Progress(f"{config.name} seed {config.seed}", trainer.steps, step), Trace(folder, trainer.profile_steps)
+        made[1:] = (
+            Progress(f"{config.name} seed {config.seed}", trainer.steps, step),
+            Trace(folder, trainer.profile_steps),
+        )
     return made[0], made[1], made[2]
 
 
