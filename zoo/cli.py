@@ -60,7 +60,7 @@ examples:
   zoo reproduce neural_de/digits_node --train --seeds 3 --picture digits.png
   zoo reproduce neural_de/digits_node --train --rows Vanilla,ERNODE
 """,
-    "bench": "examples:\n  zoo bench core\n  zoo bench core --json\n",
+    "bench": "examples:\n  zoo bench core\n  zoo bench core --json\n  zoo bench orbnet --with-dft\n",
     "doctor": "examples:\n  zoo doctor\n  zoo doctor --json\n",
 }
 
@@ -171,6 +171,8 @@ def run(argv: Sequence[str]) -> int:
         args, rest = parser.parse_known_args(argv)
         if args.command == "predict":
             _add_family_options(args, rest)
+        elif args.command == "bench":
+            _add_bench_options(args, rest)
         elif rest and args.command == "train" and not any(r.startswith("--") for r in rest):
             args.overrides += rest  # overrides after options: argparse hands them back
         elif rest:
@@ -337,6 +339,16 @@ def _add_family_options(args: argparse.Namespace, rest: Sequence[str]) -> None:
     options.parse_args(rest, namespace=args)
 
 
+def _add_bench_options(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    """``zoo bench`` takes the switches of the benchmark itself."""
+    from zoo.core import bench
+
+    options = Parser(prog=f"zoo bench {args.name}", add_help=False)
+    for switch in bench.switches(bench.find(args.name)):
+        options.add_argument(f"--{switch.replace('_', '-')}", action="store_true")
+    args.options = vars(options.parse_args(rest))
+
+
 def _predict(args: argparse.Namespace) -> None:
     rows = args.member.predict(args.member.predictor(args.release), args)
     if isinstance(rows, str):
@@ -417,7 +429,7 @@ def _print_comparison(table: Any, document: Any) -> None:
 def _bench(args: argparse.Namespace) -> None:
     from zoo.core.bench import run as run_bench
 
-    document = run_bench(args.name)
+    document = run_bench(args.name, **args.options)
     if args.json:
         _print_json(document)
         return

@@ -34,3 +34,13 @@ def test_ratio_is_peer_over_ours() -> None:
 def test_unknown_benchmark_is_named() -> None:
     with pytest.raises(UserError, match=r"no benchmark .cor.*core"):
         bench.run("cor")
+
+
+def test_switches_are_the_keyword_flags_of_a_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows(repeats: int = 3, *, with_peer: bool = False, size: int = 4) -> list[dict]:
+        return [{"name": f"{with_peer}"}]
+
+    monkeypatch.setattr(bench, "benches", lambda: {"one": rows})
+    assert bench.switches(bench.find("one")) == ["with_peer"]
+    assert bench.run("one", with_peer=True)["rows"] == [{"name": "True"}]
+    assert bench.run("one")["rows"] == [{"name": "False"}]

@@ -115,6 +115,7 @@ def test_predict_refuses_missing_files_and_unknown_options(trained: Path) -> Non
         (["show", "nothing"], ["nothing"]),
         (["reproduce", "neural_de/digits_nodes"], ["neural_de/digits_node"]),
         (["bench", "speed"], ["speed", "core"]),
+        (["bench", "core", "--with-dft"], ["--with-dft"]),
         (["fly"], ["fly"]),
         ([], ["COMMAND"]),
     ],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -93,9 +94,21 @@ def benches() -> dict[str, Callable[..., list[dict[str, Any]]]]:
     return found
 
 
-def run(name: str) -> dict[str, Any]:
-    """Run one benchmark: {"bench", "machine", "rows"}; UserError with the nearest name for an unknown one."""
+def find(name: str) -> Callable[..., list[dict[str, Any]]]:
+    """The benchmark of that name; UserError with the nearest name for an unknown one."""
     known = benches()
     if name not in known:
         raise UserError(f"no benchmark {name!r}{nearest(name, known)} (known: {', '.join(sorted(known)) or 'none'})")
-    return {"bench": name, "machine": machine.facts(), "rows": known[name]()}
+    return known[name]
+
+
+def switches(function: Callable[..., Any]) -> list[str]:
+    """The options of a benchmark: its keyword-only parameters that are False by default."""
+    parameters = inspect.signature(function).parameters.values()
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is False]
+
+
+def run(name: str, **options: bool) -> dict[str, Any]:
+    """Run one benchmark with its own options: {"bench", "machine", "rows"}; UserError for an unknown one."""
+    function = find(name)
+    return {"bench": name, "machine": machine.facts(), "rows": function(**options)}
