@@ -230,7 +230,7 @@ def test_another_base_is_refused(release, lexicon_folder, tmp_path, monkeypatch)
     shutil.copytree(lexicon_folder, other)
     raw = json.loads((other / "config.json").read_text())
     (other / "config.json").write_text(json.dumps({**raw, "layer_norm_eps": 1e-3}))
-    monkeypatch.setattr(task_module, "find_base", lambda name: other)
+    monkeypatch.setattr("zoo.openmed_ner.base.find_base", lambda name: other)
     with pytest.raises(UserError, match="was trained on"):
         zoo.load(str(release))
 

@@ -108,6 +108,26 @@ def base_digest(folder: Path) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def checked_base(name: str, stated: str | None, run: str) -> tuple[Path, str]:
+    """The folder of a base and its digest, refused where it is not the one that a configuration states.
+
+    Args:
+        name: see :func:`find_base`.
+        stated: the digest that the configuration states, or None before training.
+        run: the run or release, for the message.
+
+    Raises:
+        UserError: the base cannot be had, or has other bytes.
+    """
+    folder = find_base(name)
+    digest = base_digest(folder)
+    if stated not in (None, digest):
+        raise UserError(
+            f"base {name} at {folder} has SHA-256 {digest[:12]}, {run} was trained on {str(stated)[:12]}: put the files of that base there"
+        )
+    return folder, digest
+
+
 def _core(base: Base) -> list[tuple[str, str]]:
     return [(file, base.files[file]) for file in ("config.json", "model.safetensors", "tokenizer.json")]
 

@@ -2,15 +2,54 @@
 
 from __future__ import annotations
 
-from zoo.core.task import Card, Family
+from typing import Any
+
+from zoo.core.release import Release
+from zoo.core.task import Card, Family, Task
 from zoo.openmed_ner.base import BASES
 from zoo.openmed_ner.config import TaggerConfig
 from zoo.openmed_ner.corpora.catalogue import corpus
+from zoo.openmed_ner.mlm.config import DomainConfig
+from zoo.openmed_ner.mlm.predictor import ReleasedMaskedLM
+from zoo.openmed_ner.mlm.task import DomainTask
+from zoo.openmed_ner.mlm.text import COLLECTIONS
 from zoo.openmed_ner.predictor import ReleasedTagger, predict, predict_arguments
 from zoo.openmed_ner.task import TaggerTask
 
 
-def card(config: TaggerConfig) -> Card:
+def card(config: Any) -> Card:
+    """What a release's card says."""
+    return domain_card(config) if isinstance(config, DomainConfig) else tagger_card(config)
+
+
+def domain_card(config: DomainConfig) -> Card:
+    """What the card of a domain adapter says."""
+    model, data = config.model, config.data
+    known = BASES.get(model.base)
+    sources = [f"{name} ({COLLECTIONS[name].source}; {COLLECTIONS[name].licence})" for name in data.collections]
+    if data.corpora:
+        titles = ", ".join(corpus(name).title for name in data.corpora)
+        sources.append(f"training sentences of {titles}, each under its own terms")
+    sources += [f"a file of the user's own ({len(data.files)} in all)"] if data.files else []
+    limits = [
+        f"Stands on the base {model.base}" + (f" ({known.licence}), which is fetched once." if known else "."),
+        "English text. It knows how pieces go together, not what is true.",
+        f"Rows of {data.length} pieces; {100 * data.masked:g} % of them hidden in training and in the perplexity.",
+    ]
+    if data.limit is not None:
+        limits.append(f"At most about {data.limit} passages of each source were used.")
+    if model.train == "head":
+        limits.append("The encoder is the frozen base: this is the state before domain adaptation.")
+    what = "Adapters and vocabulary head" if model.train == "lora" else "Vocabulary head"
+    return Card(
+        data="; ".join(sources),
+        licence="Apache-2.0",
+        limits=tuple(limits),
+        summary=f"{what} of a masked language model on biomedical text, after the domain adaptation of OpenMed NER (Panahi 2025).",
+    )
+
+
+def tagger_card(config: TaggerConfig) -> Card:
     """What a tagger's card says."""
     model, data = config.model, config.data
     trained_on = corpus(data.corpus)
@@ -33,14 +72,24 @@ def card(config: TaggerConfig) -> Card:
     )
 
 
+def build(config: Any) -> Task:
+    """The task of a typed configuration."""
+    return DomainTask(config) if isinstance(config, DomainConfig) else TaggerTask(config)
+
+
+def predictor(release: Release) -> ReleasedTagger | ReleasedMaskedLM:
+    """What ``zoo.load`` returns."""
+    return ReleasedMaskedLM(release) if release.info.task == "mlm" else ReleasedTagger(release)
+
+
 FAMILY = Family(
     name="openmed_ner",
     extra="ner",
     title="biomedical named-entity recognition with LoRA (OpenMed NER)",
-    config_types={"tag": TaggerConfig},
-    build=TaggerTask,
+    config_types={"tag": TaggerConfig, "mlm": DomainConfig},
+    build=build,
     card=card,
-    predictor=ReleasedTagger,
+    predictor=predictor,
     predict=predict,
     predict_arguments=predict_arguments,
 )

@@ -15,6 +15,7 @@ from zoo.core.release import Release
 from zoo.core.train import load_task
 from zoo.openmed_ner.formats import FORMATS, Tagged, check_target, write
 from zoo.openmed_ner.lora import drop_adapters, merge_adapters
+from zoo.openmed_ner.mlm.predictor import ReleasedMaskedLM, predict_rows
 from zoo.openmed_ner.pipeline import Tagger
 from zoo.openmed_ner.sources import READ_AS, read_sources
 from zoo.openmed_ner.task import TaggerTask
@@ -61,7 +62,7 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="a new file for --format, or with brat a new folder")
 
 
-def predict(tagger: ReleasedTagger, args: argparse.Namespace) -> list[dict[str, Any]] | str:
+def predict(tagger: ReleasedTagger | ReleasedMaskedLM, args: argparse.Namespace) -> list[dict[str, Any]] | str:
     """Tag a file: rows {"id", "start", "end", "label", "text", "score"}, or with ``--format`` its text.
 
     Raises:
@@ -74,6 +75,11 @@ def predict(tagger: ReleasedTagger, args: argparse.Namespace) -> list[dict[str, 
         raise UserError(f"--format {args.format} and --json exclude each other: leave one out")
     if args.out and not args.format:
         raise UserError(f"--out {args.out} needs a --format: {', '.join(FORMATS)}")
+    if isinstance(tagger, ReleasedMaskedLM):
+        for option in ("format", "out"):
+            if getattr(args, option):
+                raise UserError(f"--{option} is for taggers: {tagger.info.name} fills gaps and measures perplexity")
+        return predict_rows(tagger, read_sources(args.input, args.read_as))
     sources = read_sources(args.input, args.read_as)
     if args.out:
         check_target(args.format, [s.id for s in sources], args.out)

@@ -14,7 +14,7 @@ from flax import nnx
 
 from zoo.core.errors import UserError
 from zoo.core.task import Batch, Monitor, Split
-from zoo.openmed_ner.base import base_digest, find_base
+from zoo.openmed_ner.base import checked_base
 from zoo.openmed_ner.config import TaggerConfig
 from zoo.openmed_ner.convert import load_masked_lm, load_token_classifier
 from zoo.openmed_ner.corpora.catalogue import corpus
@@ -22,6 +22,7 @@ from zoo.openmed_ner.encoders.common import TokenClassifier
 from zoo.openmed_ner.examples import IGNORED, LengthSampler, TaggedRecords
 from zoo.openmed_ner.labels import LabelMap
 from zoo.openmed_ner.lora import LoraConfig, add_adapters, drop_adapters, merge_adapters, trainable
+from zoo.openmed_ner.model import set_dropout
 from zoo.openmed_ner.peft_files import load_adapter
 from zoo.openmed_ner.scoring import f1_scores
 from zoo.openmed_ner.tokenize import Tokenizer
@@ -47,13 +48,7 @@ class TaggerTask:
 
     def __init__(self, config: TaggerConfig) -> None:
         self.config = config
-        self.base = find_base(config.model.base)
-        digest, stated = base_digest(self.base), config.model.base_sha256
-        if stated not in (None, digest):
-            raise UserError(
-                f"base {config.model.base} at {self.base} has SHA-256 {digest[:12]}, {config.name} was trained on {stated[:12]}: "
-                "put the files of that base there"
-            )
+        self.base, digest = checked_base(config.model.base, config.model.base_sha256, config.name)
         self.tokenizer = Tokenizer(self.base)
         types = config.data.types
         if types is None:
@@ -86,7 +81,7 @@ class TaggerTask:
             drop_adapters(adapted)
             model.encoder = adapted.encoder
         if settings.dropout is not None:
-            _set_dropout(model, settings.dropout)
+            set_dropout(model, settings.dropout)
         if settings.train == "lora":
             lora = LoraConfig(settings.lora.rank, settings.lora.alpha, settings.lora.dropout, settings.lora.targets)
             add_adapters(model, lora, lora_key)
@@ -129,14 +124,3 @@ class TaggerTask:
         real = [(np.asarray(batch["index"])[seen], logits[seen]) for batch, seen, logits in kept]
         records = self.records(list(Split)[int(kept[0][0]["split"][0])])
         return f1_scores(zip((s.entities for s in records.sentences), records.predictions(real)))
-
-
-def _set_dropout(model: TokenClassifier, rate: float) -> None:
-    """Replace every dropout of the base's own; adapters keep theirs."""
-    config = dataclasses.replace(model.config, hidden_dropout_prob=rate, attention_probs_dropout_prob=rate)
-    modules: list[Any] = [node for _, node in nnx.iter_graph(model) if isinstance(node, nnx.Module)]
-    for module in modules:
-        if isinstance(getattr(module, "config", None), type(config)):
-            module.config = config
-        elif hasattr(module, "rate"):
-            module.rate = rate

@@ -96,6 +96,24 @@ class Tokenizer:
         """Number of pieces, added ones included."""
         return self._fast.get_vocab_size(with_added_tokens=True)
 
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
+        """Piece ids of texts without their places: what masked language modelling needs, several times as fast."""
+        forbidden = {self.cls, self.sep, self.pad, self.mask}
+        out = []
+        for start in range(0, len(texts), 1024):
+            for one in self._fast.encode_batch_fast(
+                [_readable(t) for t in texts[start : start + 1024]], add_special_tokens=False
+            ):
+                found = one.ids
+                if self.unknown != NO_PIECE and not forbidden.isdisjoint(found):
+                    found = [self.unknown if i in forbidden else i for i in found]
+                out.append(found)
+        return out
+
+    def piece(self, number: int) -> str:
+        """The piece of an id, as the vocabulary spells it."""
+        return self._fast.id_to_token(number) or ""
+
     def sentences(self, sentences: Sequence[Sequence[str]]) -> list[Pieces]:
         """Sentences given as words, as corpora have them: they are joined by single spaces; no word may hold white space.
 
