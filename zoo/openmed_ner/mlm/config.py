@@ -43,7 +43,7 @@ class DomainDataConfig:
     files: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     limit: int | None = None
-    held_out: float = 0.04
+    held_out: float = 0.03
     length: int = 128
     masked: float = 0.15
 
