@@ -6,7 +6,7 @@ import csv
 import io
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from zoo.core.errors import UserError
 from zoo.core.release import Release
 from zoo.core.train import load_params, load_task
 from zoo.neural_de.classifier import Forward, forward
+from zoo.neural_de.models import NodeClassifier
 
 
 class ClassifierPredictor:
@@ -26,7 +27,9 @@ class ClassifierPredictor:
         release: the checked release.
 
     Attributes:
-        info: the release's card as data.
+        info, config: the release's card and its experiment's configuration, as data.
+        params: its parameters.
+        model: makes the module of parameters.
         size: number of pixels it expects.
     """
 
@@ -34,14 +37,10 @@ class ClassifierPredictor:
         task = load_task(release)
         self.info, self.config = release.info, task.config
         graphdef, _, rest = nnx.split(task.init(jax.random.key(self.config.seed)), task.trainable(), ...)
-        self._params = load_params(task, release)
-        self.size = int(nnx.to_pure_dict(self._params)["head"]["kernel"].shape[0])
-
-        def run(params: Any, images: jax.Array) -> Forward:
-            model: Any = nnx.merge(graphdef, params, rest)
-            return forward(model, images, task.config.solver)
-
-        self._forward = jax.jit(run)
+        self.params = load_params(task, release)
+        self.size = int(nnx.to_pure_dict(self.params)["head"]["kernel"].shape[0])
+        self.model = lambda params: cast(NodeClassifier, nnx.merge(graphdef, params, rest))
+        self._forward = jax.jit(lambda params, images: forward(self.model(params), images, task.config.solver))
 
     def solve(self, x: Any) -> Forward:
         """Logits and the solver's statistics.
@@ -67,7 +66,7 @@ class ClassifierPredictor:
             raise UserError(
                 f"image {row}, pixel {column} is {images[row, column]}: pixels lie in [0, 1], divide by the largest grey value"
             )
-        return jax.block_until_ready(self._forward(self._params, jnp.asarray(images)))
+        return jax.block_until_ready(self._forward(self.params, jnp.asarray(images)))
 
     def predict_proba(self, x: Any) -> np.ndarray:
         """Class probabilities, float32, shape (n, classes); see :meth:`solve` for x and the errors.
