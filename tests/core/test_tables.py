@@ -149,3 +149,31 @@ def test_a_table_measures_a_release_through_its_predictor(tmp_path: Path, monkey
     assert found["Ours"]["metrics"]["train_seconds"]["ours"] == 3.0
     assert found["Ours"]["release"] == "tiny/vanilla"
     assert found["Baseline"]["metrics"]["test_accuracy"]["ours"] == 1.0
+
+
+def test_rows_of_one_experiment_train_in_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row's own overrides come last, and its run is another's neighbour, not its continuation."""
+    plain, changed = Row("Plain", {}, "tiny/er"), Row("x 3, E^2", {}, "tiny/er", overrides=("a=3",))
+    table = Table("tiny/t", "T", "paper", "", TABLE.metrics, (plain, changed), overrides={"quick": ("a=1", "b=2")})
+    composed = []
+    monkeypatch.setattr(reproduce_module, "compose", lambda overrides: composed.append(overrides))
+    monkeypatch.setattr(reproduce_module, "typed", lambda plain: plain)
+    monkeypatch.setattr(reproduce_module, "run", lambda config, command: {"already_finished": False, "said": command})
+    folders = [reproduce_module._trained(table, row, 1, "quick", tmp_path) for row in table.rows]
+    assert folders == [tmp_path / "quick/tiny/er/seed-1", tmp_path / "quick/tiny/er/x-3-e-2/seed-1"]
+    assert composed[0] == ["tiny/er", "seed=1", "a=1", "b=2", f"run.dir={folders[0]}"]
+    assert composed[1] == ["tiny/er", "seed=1", "a=1", "b=2", "a=3", f"run.dir={folders[1]}"]
+
+
+def test_a_chart_is_drawn_from_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def chart(document, stem: Path) -> list[Path]:
+        seen.append([row["name"] for row in document["rows"]])
+        return [stem.with_name(stem.name + "_chart.png")]
+
+    table = methods_table(chart=chart)
+    monkeypatch.setattr(tables, "find", lambda name: table)
+    found = reproduce("tiny/methods", rows=["Baseline"], out=tmp_path)
+    assert seen == [["Baseline"]]
+    assert str(tmp_path / "tiny/methods_chart.png") in found["files"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -84,6 +85,8 @@ def reproduce(
     if table.artefacts is not None:
         first = {row: answer.numbers[0] for row, answer in answers.items() if answer.numbers}
         written += [str(path) for path in table.artefacts(first, out)]
+    if table.chart is not None:
+        written += [str(path) for path in table.chart(document, out / table.name)]
     if picture is not None:
         written.append(str(curves.draw(folders, table.curves, table.title, picture)))
     return {**document, "files": written}
@@ -132,8 +135,9 @@ def _of_methods(rows: Sequence[tables.Row]) -> dict[str, _Answer]:
 def _trained(table: tables.Table, row: tables.Row, seed: int, scale: str, runs: Path) -> Path:
     if row.experiment is None:
         raise UserError(f"row {row.name!r} of {table.name} has no experiment to train")
-    folder = runs / scale / row.experiment / f"seed-{seed}"
-    overrides = [row.experiment, f"seed={seed}", *table.overrides.get(scale, ())]
+    variant = re.sub(r"[^a-z0-9]+", "-", row.name.lower()).strip("-") if row.overrides else ""
+    folder = runs / scale / row.experiment / variant / f"seed-{seed}"
+    overrides = [row.experiment, f"seed={seed}", *table.overrides.get(scale, ()), *row.overrides]
     config = typed(compose([*overrides, f"run.dir={folder}"]))
     result = run(config, "zoo train " + " ".join(shlex.quote(o) for o in overrides))
     if result["already_finished"]:

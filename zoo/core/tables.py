@@ -40,6 +40,7 @@ class Row:
         paper: the paper's value of each metric that it gives.
         experiment: the experiment that trains it, ``<family>/<name>``.
         release: the packaged release that answers for it when nothing is trained, or None.
+        overrides: Hydra overrides of this row's experiment, after the scale's.
         compute: makes the row's numbers where no release stands behind it (a baseline, published values), or None.
             A row with neither experiment, release nor compute shows the paper's values alone.
     """
@@ -49,6 +50,7 @@ class Row:
     experiment: str | None = None
     release: str | None = None
     compute: Callable[[], Mapping[str, Any]] | None = None
+    overrides: Sequence[str] = ()
 
     @property
     def paper_only(self) -> bool:
@@ -74,6 +76,8 @@ class Table:
         evaluate: the numbers of a release's predictor, where the table measures another thing than the splits of its task.
         artefacts: writes further files (per-set values, pictures) from the numbers of each row, by name, into a folder and
             returns their paths.
+        chart: draws from the table's document (of the rows asked for), given the path that its files have without their ending,
+            and returns what it wrote.
     """
 
     name: str
@@ -88,6 +92,7 @@ class Table:
     note: str = ""
     evaluate: Callable[[Any], Mapping[str, Any]] | None = None
     artefacts: Callable[[Mapping[str, Mapping[str, Any]], Path], Sequence[Path]] | None = None
+    chart: Callable[[Mapping[str, Any], Path], Sequence[Path]] | None = None
 
     def select(self, names: Sequence[str] | None) -> tuple[Row, ...]:
         """The rows of ``names`` in the table's order; UserError with the nearest name for an unknown one."""
