@@ -12,7 +12,7 @@ pytest.importorskip("tblite", reason="orbnet features need tblite")
 
 from zoo import cli
 from zoo.core import release
-from zoo.core.config import compose, structure
+from zoo.core.config import compose
 from zoo.core.errors import ConfigError, UserError
 from zoo.core.task import Split
 from zoo.core.train import evaluate, run, typed
@@ -20,7 +20,7 @@ from zoo.orbnet.config import EnergyDataConfig
 from zoo.orbnet.elements import HARTREE_KCAL
 from zoo.orbnet.facts import NotApplicable
 from zoo.orbnet.gfn1 import converge, single_point
-from zoo.orbnet.labelled import EV_HARTREE, Labelled, labelled
+from zoo.orbnet.labelled import EV_HARTREE, labelled, with_totals, without_rare
 from zoo.orbnet.molecule import Molecule
 from zoo.orbnet.predictor import EnergyPredictor
 from zoo.orbnet.records import split
@@ -214,13 +214,13 @@ def test_a_broken_training_file_is_refused_with_its_line(tmp_path: Path, text: s
 def test_splits_keep_molecules_whole() -> None:
     keys = [f"molecule {i // 4}" for i in range(80)]
     water = Molecule.from_angstrom("OHH", WATER)
-    found = Labelled([water] * 80, np.arange(80.0), keys, keys)
+    found = with_totals([water] * 80, np.arange(80.0), keys, "made")
     parts = split(found, EnergyDataConfig(source="tiny", valid=0.2, test=0.1))
-    own = {s: set(parts[s].keys) for s in Split}
+    own = {s: {k.key for k in parts[s].known} for s in Split}
     assert [len(own[s]) for s in Split] == [14, 4, 2]
     assert not own[Split.TRAIN] & own[Split.VALID]
     assert not (own[Split.TRAIN] | own[Split.VALID]) & own[Split.TEST]
-    few = Labelled([water] * 2, np.zeros(2), ["a", "b"], ["a", "b"])
+    few = with_totals([water] * 2, np.zeros(2), ["a", "b"], "made")
     with pytest.raises(UserError, match="hold_out=structure"):
         split(few, EnergyDataConfig(source="tiny"))
 
@@ -241,8 +241,37 @@ def test_impossible_settings_are_refused(override: str, said: str) -> None:
         typed(compose(["orbnet/tiny", plus + override]))
 
 
-def test_relative_energies_need_a_loss_of_differences() -> None:
-    plain = compose(["orbnet/torsions"])
-    assert structure(plain, type(typed(plain))).loss.alpha == 1.0
-    with pytest.raises(ConfigError, match=r"set loss\.alpha=1"):
-        typed(compose(["orbnet/torsions", "loss.alpha=0.9"]))
+def test_a_run_starts_from_a_release(trained, tmp_path: Path) -> None:
+    folder = trained[0]
+    data = folder.parent.parent / "mine.xyz"
+    common = [
+        "orbnet/tiny", "debug=fast", "data=orbnet/file", f"data.file={data}", "data.unit=eV", "data.hold_out=structure",
+        "data.valid=0.2", "data.test=0.2", "trainer.batch_size=2", "model.width=8", "model.edge_width=8", "model.layers=1",
+        "logger=jsonl", f"+start={folder}", "optimizer.learning_rate=1e-30", "optimizer.warmup_steps=0",
+    ]  # fmt: skip
+    said = run(typed(compose([*common, f"run.dir={tmp_path / 'more'}", "trainer.ema=0.0"])), "zoo train")
+    old, new = (release.read_release(Path(path)).tensors for path in (folder, said["release"]))
+    assert all(np.allclose(old[name], new[name], atol=1e-12) for name in old if name.startswith("params"))
+    water = trained[1][0]
+    assert EnergyPredictor(release.read_release(Path(said["release"]))).energy(water) == pytest.approx(
+        EnergyPredictor(release.read_release(folder)).energy(water), abs=1e-9
+    )
+    with pytest.raises(UserError, match=r"its model\.width is 8, the run's is 16: set model\.width=8"):
+        run(typed(compose([*common, "model.width=16", f"run.dir={tmp_path / 'other'}"])), "zoo train")
+    other = tmp_path / "sulfide.xyz"
+    frames = [frame("SHH", SULFIDE + 0.01 * i, f"energy={-1.0 - i} name=s{i}") for i in range(6)]
+    other.write_text("".join(frames))
+    with pytest.raises(UserError, match="the data hold S, the model to start from knows H, C, N, O"):
+        run(typed(compose([*common, f"data.file={other}", f"run.dir={tmp_path / 'third'}"])), "zoo train")
+
+
+def test_rare_elements_and_charges_are_left_out_by_name(capsys) -> None:
+    water, cyanide = Molecule.from_angstrom("OHH", WATER), Molecule.from_angstrom("CNH", HCN)
+    ion = Molecule.from_angstrom("OH", WATER[:2], charge=-1)
+    found = with_totals([water] * 5 + [cyanide, ion], np.zeros(7), ["w"] * 5 + ["c", "i"], "made")
+    left = without_rare(found, 2)
+    assert left.used.tolist() == [0, 1, 2, 3, 4]
+    assert "C (1), N (1), charge -1 (1)" in capsys.readouterr().err
+    assert without_rare(found, 1) is found
+    with pytest.raises(UserError, match=r"data\.least=9 leaves nothing"):
+        without_rare(found, 9)

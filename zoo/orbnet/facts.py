@@ -41,27 +41,45 @@ class Facts:
     normalisation: Normalisation
 
     @classmethod
-    def of(cls, molecules: Sequence[Molecule], graphs: Sequence[MolecularGraph], residuals: np.ndarray | None) -> Facts:
+    def of(
+        cls,
+        molecules: Sequence[Molecule],
+        graphs: Sequence[MolecularGraph],
+        residuals: np.ndarray | None,
+        start: Facts | None = None,
+    ) -> Facts:
         """Measured.
 
         Args:
             molecules: of the training split.
             graphs: all of theirs where ``residuals`` are given, else any of them.
-            residuals: reference minus GFN1-xTB, hartree, (n_molecules,); None where no total energies are known.
+            residuals: reference minus GFN1-xTB, hartree, of ``graphs``; None where no total energies are known.
+            start: of the model that training begins with: its elements and scales stay, what it saw counts too.
+
+        Raises:
+            UserError: an element that is not among those of ``start``.
         """
-        elements = ElementIndex(tuple(sorted({int(z) for m in molecules for z in m.numbers})))
+        found = tuple(sorted({int(z) for m in molecules for z in m.numbers}))
+        elements = ElementIndex(found if start is None else start.elements)
+        unknown = sorted(set(found) - set(elements.numbers))
+        if unknown:
+            symbols, known = (", ".join(ELEMENTS[z - 1].symbol for z in zs) for zs in (unknown, elements.numbers))
+            raise UserError(f"the data hold {symbols}, the model to start from knows {known}: start without it")
         if residuals is None:
             linear = LinearPart(np.zeros(len(elements) + 1))
         else:
             linear = LinearPart.fit(np.stack([elements.composition(g) for g in graphs]), residuals)
         sizes = [len(m) for m in molecules]
+        charges, spins = {m.charge for m in molecules}, {m.spin or 0 for m in molecules}
+        if start is not None:
+            charges, spins, sizes = charges | {*start.charges}, spins | {*start.spins}, [*sizes, *start.sizes]
         return cls(
             elements.numbers,
-            tuple(sorted({m.charge for m in molecules})),
-            tuple(sorted({m.spin or 0 for m in molecules})),
+            tuple(sorted(charges)),
+            tuple(sorted(spins)),
             (min(sizes), max(sizes)),
             linear,
-            Normalisation.of(graphs),
+            Normalisation.of(graphs) if start is None else start.normalisation,
         )
 
     def arrays(self) -> dict[str, np.ndarray]:

@@ -29,7 +29,10 @@ def card(config: EnergyConfig) -> Card:
         f"Validation and test are {held_out} that training did not see.",
     ]
     if data.source == "sets":
-        limits.append("Only differences between structures of one molecule mean something; total energies do not.")
+        limits.append(
+            "Only differences mean something: between structures of one molecule, and interaction or reaction energies as far "
+            "as the training sets hold such. Total energies do not."
+        )
     if data.source == "tiny":
         limits.append("Made to try the machinery: nobody should use its energies.")
     summary = (

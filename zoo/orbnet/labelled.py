@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from zoo.core.errors import UserError
+from zoo.core.progress import say
 from zoo.orbnet.config import EnergyDataConfig
-from zoo.orbnet.elements import HARTREE_KCAL
+from zoo.orbnet.elements import ELEMENTS, HARTREE_KCAL
 from zoo.orbnet.gfn1 import single_point
+from zoo.orbnet.known import Known
 from zoo.orbnet.molecule import Molecule
 from zoo.orbnet.readers import Failure, read_frames
 
@@ -21,24 +25,38 @@ UNITS = {"hartree": 1.0, "eV": EV_HARTREE, "kcal/mol": 1.0 / HARTREE_KCAL}
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Molecules and their reference energies.
+    """Molecules and what is known of their energies.
 
     Attributes:
         molecules: all of them.
-        energies: hartree, float64, (n_molecules,).
-        groups: structures of one group have energies whose differences count, (n_molecules,).
-        keys: the molecule each is of; one key falls on one side of a split, (n_molecules,).
-        absolute: whether energies are total, rather than known up to a constant for each group.
+        sources: the set each is of, (n_molecules,).
+        known: combinations of their energies.
+        absolute: whether total energies are known, rather than differences alone.
     """
 
     molecules: list[Molecule]
-    energies: np.ndarray
-    groups: list[str]
-    keys: list[str]
+    sources: list[str]
+    known: list[Known]
     absolute: bool = True
 
-    def __len__(self) -> int:
-        return len(self.molecules)
+    def only(self, there: np.ndarray) -> Labelled:
+        """What is known of the molecules of the mask ``there`` alone; molecules keep their numbers."""
+        left = (k.only(there) for k in self.known)
+        return dataclasses.replace(self, known=[k for k in left if k is not None])
+
+    @property
+    def used(self) -> np.ndarray:
+        """The molecules that something is known of, ascending, int64."""
+        return np.unique(np.concatenate([k.members for k in self.known])) if self.known else np.zeros(0, np.int64)
+
+    @property
+    def totals(self) -> tuple[np.ndarray, np.ndarray]:
+        """The molecules whose total energy is known, and those energies in hartree, (n,) each."""
+        own = [k for k in self.known if k.kind == "total"]
+        return (
+            np.concatenate([k.members for k in own]),
+            np.concatenate([k.values for k in own]) / HARTREE_KCAL,
+        )
 
 
 def labelled(config: EnergyDataConfig) -> Labelled:
@@ -49,7 +67,42 @@ def labelled(config: EnergyDataConfig) -> Labelled:
         MissingDataError: a training set whose file is absent.
     """
     makers: dict[str, Callable[[EnergyDataConfig], Labelled]] = {"file": own_file, "sets": training_sets, "tiny": tiny}
-    return _limited(makers[config.source](config), config.limit)
+    found = makers[config.source](config)
+    found = dataclasses.replace(found, known=[k.spread(config.structures) for k in found.known[: config.limit]])
+    return without_rare(found, config.least)
+
+
+def without_rare(found: Labelled, least: int) -> Labelled:
+    """Without molecules whose elements or charge too few have to be learned from; those are named on stderr.
+
+    Args:
+        found: molecules, and what is known of them.
+        least: molecules that must hold an element, or have a charge, for it to count as one that training saw.
+
+    Raises:
+        UserError: nothing is left.
+    """
+    used = found.used
+    holds: dict[int, list[int]] = {}
+    charged: dict[int, list[int]] = {}
+    for i in used.tolist():
+        molecule = found.molecules[i]
+        for z in set(molecule.numbers.tolist()):
+            holds.setdefault(z, []).append(i)
+        charged.setdefault(molecule.charge, []).append(i)
+    rare = {ELEMENTS[z - 1].symbol: own for z, own in holds.items() if len(own) < least}
+    rare |= {f"charge {q:+d}": own for q, own in charged.items() if len(own) < least}
+    if not rare:
+        return found
+    there = np.ones(len(found.molecules), bool)
+    for own in rare.values():
+        there[own] = False
+    listed = ", ".join(f"{name} ({len(own)})" for name, own in rare.items())
+    say(f"left out, for fewer than data.least={least} molecules hold it: {listed}")
+    left = found.only(there)
+    if not left.known:
+        raise UserError(f"data.least={least} leaves nothing to train on: lower it")
+    return left
 
 
 def own_file(config: EnergyDataConfig) -> Labelled:
@@ -68,7 +121,23 @@ def own_file(config: EnergyDataConfig) -> Labelled:
             groups.append(entry.info[config.group_key])
         else:
             raise UserError(f"{where}: the comment has no {config.group_key}=, which data.group_key asks for")
-    return Labelled(molecules, np.array(energies) * UNITS[config.unit or "hartree"], groups, list(groups))
+    return with_totals(molecules, np.array(energies) * UNITS[config.unit or "hartree"], groups, "file")
+
+
+def with_totals(molecules: list[Molecule], energies: np.ndarray, groups: list[str], source: str) -> Labelled:
+    """Molecules with total energies.
+
+    Args:
+        molecules: all.
+        energies: hartree, (n_molecules,).
+        groups: structures of one group are of one molecule, and their differences count, (n_molecules,).
+        source: what the set is called.
+    """
+    own: dict[str, list[int]] = {}
+    for i, group in enumerate(groups):
+        own.setdefault(group, []).append(i)
+    known = [Known(g, source, g, "total", np.array(i), energies[i] * HARTREE_KCAL) for g, i in own.items()]
+    return Labelled(molecules, [source] * len(molecules), known)
 
 
 def _number(info: dict[str, str], key: str, where: str) -> float:
@@ -85,21 +154,25 @@ def _number(info: dict[str, str], key: str, where: str) -> float:
 
 
 def training_sets(config: EnergyDataConfig) -> Labelled:
-    """The conformers of the named training sets, without what a test contains; energies relative to each group's mean."""
+    """The named training sets, without what a test contains: conformers, dimers and reactions, each set at its own level."""
     from zoo.orbnet.trainsets import training_groups  # here: it reads the tests too, to leave their molecules out
 
-    molecules, energies, groups, keys = [], [], [], []
-    for group in training_groups(config.sets):
-        if group.kind != "conformers":
-            raise UserError(
-                f"data.sets: {group.source} holds {group.kind} and not conformers: name sets of conformers alone"
-            )
-        own = group.molecules
-        molecules += own
-        energies += list(group.targets_kcal / HARTREE_KCAL)
-        groups += [group.name] * len(own)
-        keys += [group.key] * len(own)
-    return Labelled(molecules, np.array(energies), groups, keys, absolute=False)
+    molecules: list[Molecule] = []
+    sources: list[str] = []
+    known: list[Known] = []
+    for name in config.sets:
+        numbers: dict[Any, int] = {}  # a species of many reactions is one molecule
+        for group in training_groups([name]):
+            members = np.zeros(len(group.parts), np.int64)
+            for i, (part, molecule) in enumerate(zip(group.parts, group.molecules)):
+                at = (id(group.of), part.structure, part.first, part.last, part.charge)
+                if at not in numbers:
+                    numbers[at] = len(molecules)
+                    molecules.append(molecule)
+                    sources.append(name)
+                members[i] = numbers[at]
+            known.append(Known.of(group, members))
+    return Labelled(molecules, sources, known, absolute=False)
 
 
 # Geometries in angstrom near the minimum.
@@ -126,22 +199,4 @@ def tiny(config: EnergyDataConfig, structures: int = 16, displacement: float = 0
             molecules.append(Molecule.from_angstrom(list(symbols), moved, name=f"{name}-{i}"))
             groups.append(name)
     energies = np.array([single_point(m, "GFN2-xTB").energy for m in molecules])
-    return Labelled(molecules, energies, groups, list(groups))
-
-
-def _limited(found: Labelled, limit: int | None) -> Labelled:
-    if limit is None:
-        return found
-    kept = set(list(dict.fromkeys(found.groups))[:limit])
-    return subset(found, [i for i, g in enumerate(found.groups) if g in kept])
-
-
-def subset(found: Labelled, indices: list[int]) -> Labelled:
-    """The molecules at ``indices``."""
-    return Labelled(
-        [found.molecules[i] for i in indices],
-        found.energies[indices],
-        [found.groups[i] for i in indices],
-        [found.keys[i] for i in indices],
-        found.absolute,
-    )
+    return with_totals(molecules, energies, groups, "tiny")

@@ -1,4 +1,4 @@
-"""What training reads: examples of a few structures of one group each, as padded rows of graphs."""
+"""What training reads: examples of a few molecules and known combinations of their energies, as padded rows of graphs."""
 
 from __future__ import annotations
 
@@ -13,47 +13,29 @@ from zoo.core.progress import say
 from zoo.core.task import Split
 from zoo.orbnet.batch import ElementIndex, Sizes, collate, stack
 from zoo.orbnet.cache import ConvergedCache
-from zoo.orbnet.config import EnergyDataConfig
+from zoo.orbnet.config import EnergyDataConfig, EnergyLossConfig
 from zoo.orbnet.elements import HARTREE_KCAL
 from zoo.orbnet.facts import Facts
-from zoo.orbnet.features import Kind, features
-from zoo.orbnet.graph import MolecularGraph
-from zoo.orbnet.labelled import Labelled, subset
+from zoo.orbnet.known import Known, examples
+from zoo.orbnet.labelled import Labelled
 from zoo.orbnet.prepare import prepare
-
-# Graphs kept in memory; the others are rebuilt from the cache on disk, in milliseconds each.
-_KEPT = 4096
-
-
-class Graphs:
-    """The graphs of some molecules, from the cache on disk.
-
-    Args:
-        found: molecules whose entries are on disk, see :func:`ready`.
-        cache: where.
-        kind, cutoff: of the features.
-    """
-
-    def __init__(self, found: Labelled, cache: ConvergedCache, kind: Kind, cutoff: float) -> None:
-        self.found, self._cache, self._cutoff = found, cache, cutoff
-        self._kind: Kind = kind
-        self._memory: dict[int, MolecularGraph] = {}
-
-    def __len__(self) -> int:
-        return len(self.found)
-
-    def __getitem__(self, index: int) -> MolecularGraph:
-        if index in self._memory:
-            return self._memory[index]
-        graph = features(self._cache.get(self.found.molecules[index]), self._kind, self._cutoff)
-        if len(self._memory) < _KEPT:
-            self._memory[index] = graph
-        return graph
+from zoo.orbnet.store import GraphStore
 
 
 def ready(found: Labelled, cache: ConvergedCache, workers: int) -> Labelled:
-    """Converge all molecules; those that fail are named on stderr and left out."""
-    return subset(found, prepare(found.molecules, cache, workers=workers).ready)
+    """Converge all molecules; those that fail are named on stderr and left out with what needs them.
+
+    Raises:
+        UserError: nothing is left.
+    """
+    used = found.used
+    report = prepare([found.molecules[int(i)] for i in used], cache, workers=workers)
+    there = np.zeros(len(found.molecules), bool)
+    there[used[report.ready]] = True
+    left = found.only(there)
+    if not left.known:
+        raise UserError("GFN1-xTB converged for no molecule that an energy is known of: check geometries and charges")
+    return left
 
 
 def split(found: Labelled, config: EnergyDataConfig) -> dict[Split, Labelled]:
@@ -63,7 +45,8 @@ def split(found: Labelled, config: EnergyDataConfig) -> dict[Split, Labelled]:
         UserError: fewer than three molecules (or structures).
     """
     single = config.hold_out == "structure"
-    keys = [f"{k}|{i}" for i, k in enumerate(found.keys)] if single else found.keys
+    known = [one for k in found.known for one in _singly(k)] if single else found.known
+    keys = [f"{k.key}|{k.members[0]}" if single else k.key for k in known]
     order = sorted(set(keys), key=lambda k: hashlib.sha256(k.encode()).digest())
     if len(order) < 3:
         mend = "give more structures" if single else "give more molecules, or set data.hold_out=structure"
@@ -73,85 +56,156 @@ def split(found: Labelled, config: EnergyDataConfig) -> dict[Split, Labelled]:
     test = min(test, len(order) - 1 - valid)
     side = dict.fromkeys(order, Split.TRAIN)
     side |= dict.fromkeys(order[:valid], Split.VALID) | dict.fromkeys(order[valid : valid + test], Split.TEST)
-    indices: dict[Split, list[int]] = {s: [] for s in Split}
-    for i, key in enumerate(keys):
-        indices[side[key]].append(i)
-    return {s: subset(found, own) for s, own in indices.items()}
+    parts: dict[Split, list[Known]] = {s: [] for s in Split}
+    for key, one in zip(keys, known):
+        parts[side[key]].append(one)
+    if single:
+        parts = {s: _together(own) for s, own in parts.items()}
+    return {s: dataclasses.replace(found, known=own) for s, own in parts.items()}
+
+
+def _singly(known: Known) -> list[Known]:
+    """The total energies of a group, one by one."""
+    if known.kind != "total":
+        raise UserError(
+            f"data.hold_out=structure needs total energies, {known.source} holds {known.kind}: hold out molecules"
+        )
+    return [
+        dataclasses.replace(known, members=known.members[i : i + 1], values=known.values[i : i + 1])
+        for i in range(len(known.members))
+    ]
+
+
+def _together(known: list[Known]) -> list[Known]:
+    """The undoing of :func:`_singly`."""
+    own: dict[str, list[Known]] = {}
+    for one in known:
+        own.setdefault(one.name, []).append(one)
+    return [
+        dataclasses.replace(
+            some[0],
+            members=np.concatenate([k.members for k in some]),
+            values=np.concatenate([k.values for k in some]),
+        )
+        for some in own.values()
+    ]
 
 
 def without_unseen(found: Labelled, seen: Sequence[int], name: str) -> Labelled:
-    """Without molecules that hold an element that training never saw; UserError where none is left."""
-    kept = [i for i, m in enumerate(found.molecules) if set(m.numbers.tolist()) <= set(seen)]
-    if len(kept) < len(found):
-        say(f"{name}: {len(found) - len(kept)} structures hold elements that training never saw and are left out")
-    if not kept:
+    """Without molecules that hold an element that training never saw; UserError where nothing is left."""
+    there = np.array([set(m.numbers.tolist()) <= set(seen) for m in found.molecules])
+    gone = int((~there[found.used]).sum())
+    if not gone:
+        return found
+    say(f"{name}: {gone} structures hold elements that training never saw and are left out")
+    left = found.only(there)
+    if not left.known:
         raise UserError(f"no structure of the {name} split is made of the training split's elements: give more data")
-    return subset(found, kept)
+    return left
 
 
 class EnergyRecords:
     """The examples of one split (see zoo.core.task.Records).
 
     Args:
-        graphs: of the split.
+        found: what is known of the split.
+        graphs: of its molecules.
         facts: of the training split.
-        conformers: structures an example holds at most.
-        training: leave out examples that say nothing (one structure whose total energy is not known).
+        size: molecules of an example, see :func:`zoo.orbnet.known.examples`.
+        loss: how much totals, differences, dimers and reactions count.
+        rounds: how often conformers are dealt out anew; 1 for evaluation.
     """
 
-    def __init__(self, graphs: Graphs, facts: Facts, conformers: int, *, training: bool) -> None:
-        found = graphs.found
-        self.graphs, self._capacity = graphs, conformers
+    def __init__(
+        self,
+        found: Labelled,
+        graphs: GraphStore,
+        facts: Facts,
+        size: int,
+        loss: EnergyLossConfig,
+        rounds: int = 1,
+    ) -> None:
+        self.found, self.graphs = found, graphs
         self._elements = ElementIndex(facts.elements)
-        groups = list(dict.fromkeys(found.groups))
-        number = {g: i for i, g in enumerate(groups)}
-        self._group = np.array([number[g] for g in found.groups], np.int32)
-        self.targets = targets(graphs, facts)
-        if not found.absolute:  # any constant of a group is no part of what is learned
-            count = np.bincount(self._group)
-            self.targets = self.targets - (np.bincount(self._group, self.targets) / count)[self._group]
-        self._examples: list[np.ndarray] = []
-        for i in range(len(groups)):
-            own = np.flatnonzero(self._group == i)
-            self._examples += np.array_split(own, -(-len(own) // conformers))
-        if training and not found.absolute:
-            self._examples = [e for e in self._examples if len(e) > 1]
+        self._baseline = baselines(found, graphs, facts)
+        self._examples = [(g, e) for g, k in enumerate(found.known) for e in examples(k, size, loss, rounds)]
         if not self._examples:
             raise UserError("no group has two structures whose energies can be compared: give more data")
-        some = [graphs[int(i)] for i in np.linspace(0, len(graphs) - 1, min(len(graphs), 64)).astype(int)]
-        # Coarser than for packed batches: here a new shape costs a compilation more often than padding costs time.
-        self._sizes = dataclasses.replace(Sizes.for_graphs(some, conformers), ratio=1.6)
+        some = [[graphs.size(int(m)) for m in e.members] for _, e in self._examples]
+        self._sizes = np.array([np.sum(row, 0) for row in some])
+        if rounds == 1:  # in the order of size: a batch of evaluation is padded little
+            order = np.argsort(self._sizes[:, 1], kind="stable")
+            self._examples, self._sizes = [self._examples[int(i)] for i in order], self._sizes[order]
+        self._molecules = max(len(e.members) for _, e in self._examples)
+        self._rows = max(len(e.values) for _, e in self._examples)
+        nodes, edges = np.median(self._sizes, 0)
+        self._shapes = Sizes(max(int(nodes), 8), max(int(edges), 8), ratio=1.25)
 
     def __len__(self) -> int:
         return len(self._examples)
 
+    @property
+    def sizes(self) -> np.ndarray:
+        """Half edges of each example, (n_examples,)."""
+        return self._sizes[:, 1]
+
     def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """Rows of :func:`zoo.orbnet.batch.collate`, with ``target`` (kcal/mol) and ``group``, both (batch, conformers)."""
+        """Rows of :func:`zoo.orbnet.batch.collate` with what the loss and the metrics need.
+
+        Returns:
+            Besides the graphs: rows (b, t, m), target, share and delta (b, t) of :func:`zoo.orbnet.loss.combination_loss`
+            for E_ML; kind and group (b,); residual (b, m), what E_ML should be for each molecule of a known total or relative
+            energy.
+        """
         chosen = [self._examples[int(i)] for i in indices]
-        rows = [[self.graphs[int(i)] for i in example] for example in chosen]
-        nodes = max(sum(g.n_nodes for g in row) for row in rows)
-        edges = max(sum(g.n_edges for g in row) for row in rows)
-        shape = self._sizes.shape(nodes, edges)
-        batch = stack([collate(row, self._elements, shape, self._capacity) for row in rows])
-        target = np.zeros((len(rows), self._capacity), np.float32)
-        group = np.zeros((len(rows), self._capacity), np.int32)
-        for r, example in enumerate(chosen):
-            target[r, : len(example)] = self.targets[example]
-            group[r, : len(example)] = self._group[example]
-        return {**batch, "target": target, "group": group}
+        shape = self._shapes.shape(*(int(n) for n in self._sizes[indices].max(0)))
+        graphs = [[self.graphs[int(m)] for m in e.members] for _, e in chosen]
+        batch = stack([collate(row, self._elements, shape, self._molecules) for row in graphs])
+        b, t, m = len(chosen), self._rows, self._molecules
+        rows = np.zeros((b, t, m), np.float32)
+        target, share, delta = (np.zeros((b, t), np.float32) for _ in range(3))
+        delta += 1.0
+        residual = np.zeros((b, m), np.float32)
+        for r, (group, example) in enumerate(chosen):
+            n, k = len(example.members), len(example.values)
+            baseline = self._baseline[example.members]
+            rows[r, :k, :n] = example.rows
+            target[r, :k] = example.values - example.rows @ baseline
+            share[r, :k], delta[r, :k] = example.shares, example.deltas
+            known = self.found.known[group]
+            if known.rows is None:
+                residual[r, :n] = known.values[_positions(known.members, example.members)] - baseline
+        kind = np.array([e.kind for _, e in chosen], np.int32)
+        group = np.array([g for g, _ in chosen], np.int32)
+        extra = {"rows": rows, "target": target, "share": share, "delta": delta, "kind": kind, "group": group}
+        return {**batch, **extra, "residual": residual}
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256()
-        for molecule, energy, group in zip(
-            self.graphs.found.molecules, self.graphs.found.energies, self.graphs.found.groups
-        ):
-            digest.update(molecule.numbers.astype("<i8").tobytes() + molecule.positions_bohr.astype("<f8").tobytes())
-            digest.update(f"{molecule.charge}|{molecule.spin}|{energy!r}|{group}".encode())
+        for known in self.found.known:
+            digest.update(f"{known.name}|{known.kind}".encode() + known.values.astype("<f8").tobytes())
+            if known.rows is not None:
+                digest.update(known.rows.astype("<f8").tobytes())
+            for i in known.members:
+                molecule = self.found.molecules[int(i)]
+                digest.update(
+                    molecule.numbers.astype("<i8").tobytes() + molecule.positions_bohr.astype("<f8").tobytes()
+                )
+                digest.update(f"{molecule.charge}|{molecule.spin}".encode())
         return digest.hexdigest()
 
 
-def targets(graphs: Graphs, facts: Facts) -> np.ndarray:
-    """What the network is to give: reference minus GFN1-xTB minus the linear part, kcal/mol, float64, (n_molecules,)."""
+def _positions(members: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Where ``chosen`` stand among ``members``."""
+    order = np.argsort(members, kind="stable")
+    return order[np.searchsorted(members[order], chosen)]
+
+
+def baselines(found: Labelled, graphs: GraphStore, facts: Facts) -> np.ndarray:
+    """GFN1-xTB plus the linear part, kcal/mol, float64, (n_molecules,); NaN for molecules that nothing is known of."""
     elements, linear = ElementIndex(facts.elements), facts.linear
-    parts = [graphs[i].energy + float(linear(elements.composition(graphs[i]))) for i in range(len(graphs))]
-    return (graphs.found.energies - np.array(parts)) * HARTREE_KCAL
+    values = np.full(len(found.molecules), np.nan)
+    for i in found.used.tolist():
+        graph = graphs[i]
+        values[i] = (graph.energy + float(linear(elements.composition(graph)))) * HARTREE_KCAL
+    return values

@@ -1,4 +1,4 @@
-"""Learning what GFN1-xTB lacks: E = E_GFN1 + E_linear + E_ML, trained on energies and on differences of conformers."""
+"""Learning what GFN1-xTB lacks: E = E_GFN1 + E_linear + E_ML, trained on totals and on known differences of energies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
@@ -18,10 +17,14 @@ from zoo.orbnet.batch import ElementIndex, flatten
 from zoo.orbnet.cache import ConvergedCache
 from zoo.orbnet.config import EnergyConfig
 from zoo.orbnet.facts import Facts
+from zoo.orbnet.known import KINDS
 from zoo.orbnet.labelled import Labelled, labelled
-from zoo.orbnet.loss import conformer_loss
+from zoo.orbnet.loss import combination_loss
 from zoo.orbnet.model import Network
-from zoo.orbnet.records import EnergyRecords, Graphs, ready, split, without_unseen
+from zoo.orbnet.origin import Origin, origin
+from zoo.orbnet.records import EnergyRecords, ready, split, without_unseen
+from zoo.orbnet.sampling import SizedSampler
+from zoo.orbnet.store import GraphStore, blocks
 
 _GRAPH = (
     "node_features",
@@ -49,6 +52,7 @@ class EnergyTask:
     def __init__(self, config: EnergyConfig) -> None:
         self.config = config
         self._facts: Facts | None = None
+        self._training = True
         self._records: dict[Split, EnergyRecords] = {}
 
     @property
@@ -57,93 +61,132 @@ class EnergyTask:
         return ConvergedCache(cache_dir() / "orbnet" / "converged")
 
     @cached_property
-    def _splits(self) -> dict[Split, Labelled]:
+    def _ready(self) -> Labelled:
         data = self.config.data
-        return split(ready(labelled(data), self.cache, data.workers), data)
+        return ready(labelled(data), self.cache, data.workers)
 
-    def _graphs(self, found: Labelled) -> Graphs:
-        return Graphs(found, self.cache, self.config.model.kind, self.config.model.cutoff)
+    @cached_property
+    def _splits(self) -> dict[Split, Labelled]:
+        return split(self._ready, self.config.data)
+
+    @cached_property
+    def _graphs(self) -> GraphStore:
+        found, model = self._ready, self.config.model
+        shares = blocks(found.used, found.sources)
+        folder = cache_dir() / "orbnet" / "graphs"
+        return GraphStore(
+            found.molecules, shares, self.cache, model.kind, model.cutoff, folder, self.config.data.workers
+        )
 
     @property
     def facts(self) -> Facts:
         """What the training split says of elements, charges, sizes and scales; a release brings its own."""
         if self._facts is None:
-            graphs = self._graphs(self._splits[Split.TRAIN])
-            found = graphs.found
+            found, graphs = self._splits[Split.TRAIN], self._graphs
+            used = found.used
             if found.absolute:
-                own = [graphs[i] for i in range(len(graphs))]
-                residuals = found.energies - np.array([g.energy for g in own])
+                members, energies = found.totals
+                own = [graphs[int(i)] for i in members]
+                residuals = energies - np.array([g.energy for g in own])
             else:
-                some = np.linspace(0, len(graphs) - 1, min(len(graphs), _MEASURED)).astype(int)
+                some = used[np.linspace(0, len(used) - 1, min(len(used), _MEASURED)).astype(int)]
                 own, residuals = [graphs[int(i)] for i in some], None
-            self._facts = Facts.of(found.molecules, own, residuals)
+            start = None if self._origin is None else self._origin.facts
+            self._facts = Facts.of([found.molecules[int(i)] for i in used], own, residuals, start)
         return self._facts
+
+    @cached_property
+    def _origin(self) -> Origin | None:
+        """The release that the run starts from."""
+        start = self.config.start
+        return None if start is None else origin(start, self.config.model)
 
     def constants(self) -> dict[str, np.ndarray]:
         """What a release holds besides the parameters."""
         return self.facts.arrays()
 
     def restore(self, constants: Mapping[str, np.ndarray]) -> None:
-        """Take a release's facts for the training set's."""
+        """Take a release's facts for the training set's; its parameters come from the release too."""
+        self._training = False
         self._facts = Facts.from_arrays(constants)
 
     def init(self, key: Array) -> Network:
         facts = self.facts
-        return Network(self.config.model, ElementIndex(facts.elements), facts.normalisation, nnx.Rngs(key))
+        network = Network(self.config.model, ElementIndex(facts.elements), facts.normalisation, nnx.Rngs(key))
+        if self._training and self._origin is not None:
+            nnx.update(network, self._origin.params)
+        return network
 
     def trainable(self) -> Any:
         return nnx.Param
 
     def records(self, split: Split) -> EnergyRecords:
         if split not in self._records:
-            found = self._splits[split]
-            if split is not Split.TRAIN:
+            found, training = self._splits[split], split is Split.TRAIN
+            if not training:
                 found = without_unseen(found, self.facts.elements, str(split))
-            graphs, training = self._graphs(found), split is Split.TRAIN
-            self._records[split] = EnergyRecords(graphs, self.facts, self.config.data.conformers, training=training)
+            data = self.config.data
+            self._records[split] = EnergyRecords(
+                found, self._graphs, self.facts, data.conformers, self.config.loss, data.rounds if training else 1
+            )
         return self._records[split]
 
+    def sampler(self, size: int, batch_size: int, seed: int) -> SizedSampler:
+        """Batches of examples of like size."""
+        return SizedSampler(self.records(Split.TRAIN).sizes, batch_size, seed)
+
     def loss(self, model: Network, batch: Batch, *, step: Array, key: Array) -> tuple[Array, dict[str, Array]]:
-        """The conformer-difference loss; each example is a group, and its structures share its weight."""
-        mask = batch["molecule_mask"]
-        rows, capacity = mask.shape
-        error = (model(_graph(batch)) - batch["target"].reshape(-1)) * mask.reshape(-1)
-        share = batch["weight"][:, None] * mask / jnp.maximum(mask.sum(1, keepdims=True), 1.0)
-        settings = self.config.loss
-        loss = conformer_loss(
-            error,
-            jnp.repeat(jnp.arange(rows), capacity),
-            share.reshape(-1),
-            rows,
-            alpha=settings.alpha,
-            delta_total=settings.delta_total,
-            delta_difference=settings.delta_difference,
-        )
-        return loss, {}
+        """The loss of known combinations (see :mod:`zoo.orbnet.known`)."""
+        energy = self.evaluate(model, batch)
+        rows = (batch[name] for name in ("rows", "target", "share", "delta", "weight"))
+        return combination_loss(energy, *rows), {}
 
     def evaluate(self, model: Network, batch: Batch) -> Array:
-        """E_ML in kcal/mol, (batch, conformers)."""
+        """E_ML in kcal/mol, (batch, molecules)."""
         return model(_graph(batch)).reshape(batch["molecule_mask"].shape)
 
     def summarise(self, outputs: Iterable[tuple[Batch, Any]]) -> dict[str, float]:
-        """Mean absolute errors in kcal/mol.
+        """Mean absolute errors in kcal/mol, each beside that of GFN1-xTB with the linear part (``gfn1_...``).
 
         ``mae`` chooses: that of energies centred within each group of two and more structures where there is one, else of
-        total energies. ``gfn1_mae`` is the same of GFN1-xTB with the linear part. ``mae_total`` where total energies are known.
+        total, interaction or reaction energies. ``mae_total``, ``mae_dimers`` and ``mae_reactions`` where such are known.
         """
-        rows = []
+        singles: list[np.ndarray] = []
+        combined: dict[str, list[np.ndarray]] = {"dimers": [], "reaction": []}
         for batch, energy in outputs:
-            real = (np.asarray(batch["molecule_mask"]) > 0) & (np.asarray(batch["weight"]) > 0)[:, None]
-            rows.append(np.stack([np.asarray(x, np.float64)[real] for x in (batch["group"], batch["target"], energy)]))
-        group, target, energy = np.concatenate(rows, 1)
-        centred, zero = (_centred(error, group.astype(int)) for error in (energy - target, -target))
-        absolute = self.config.data.source != "sets"
+            energy = np.asarray(energy, np.float64)
+            kind, real = np.asarray(batch["kind"]), np.asarray(batch["weight"]) > 0
+            one = (np.asarray(batch["molecule_mask"]) > 0) & (real & (kind < 2))[:, None]
+            group = np.broadcast_to(np.asarray(batch["group"])[:, None], one.shape)
+            residual = np.asarray(batch["residual"], np.float64)
+            singles.append(
+                np.stack([x[one] for x in (group, residual, energy, np.broadcast_to(kind[:, None], one.shape))])
+            )
+            error = np.einsum("etm,em->et", batch["rows"], energy) - batch["target"]
+            for name, own in combined.items():
+                chosen = (np.asarray(batch["share"]) > 0) & (real & (kind == KINDS.index(name)))[:, None]
+                own.append(np.stack([error[chosen], -np.asarray(batch["target"])[chosen]]))
+        group, residual, energy, kind = np.concatenate(singles, 1)
         found = {"structures": float(len(group)), "groups": float(len(np.unique(group)))}
-        if absolute:
-            found["mae_total"] = float(np.abs(energy - target).mean())
-        if len(centred):
-            return found | {"mae": float(np.abs(centred).mean()), "gfn1_mae": float(np.abs(zero).mean())}
-        return found | {"mae": found.get("mae_total", float("nan")), "gfn1_mae": float(np.abs(target).mean())}
+        rest: dict[str, float] = {}
+        if (total := kind == KINDS.index("total")).any():
+            rest |= _both("total", np.stack([energy - residual, -residual])[:, total])
+        for name, label in (("dimers", "dimers"), ("reaction", "reactions")):
+            pairs = np.concatenate(combined[name], 1)
+            if pairs.size:
+                rest |= _both(label, pairs)
+        centred = [_centred(error, group.astype(int)) for error in (energy - residual, -residual)]
+        if len(centred[0]):
+            first = {"mae": float(np.abs(centred[0]).mean()), "gfn1_mae": float(np.abs(centred[1]).mean())}
+        else:
+            label = next(iter(rest)).removeprefix("mae_")
+            first = {"mae": rest[f"mae_{label}"], "gfn1_mae": rest[f"gfn1_mae_{label}"]}
+        return found | rest | first
+
+
+def _both(label: str, errors: np.ndarray) -> dict[str, float]:
+    ours, gfn1 = np.abs(errors).mean(1)
+    return {f"mae_{label}": float(ours), f"gfn1_mae_{label}": float(gfn1)}
 
 
 def _graph(batch: Batch) -> dict[str, Any]:
