@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from zoo.core.errors import UserError, ZooError
-from zoo.core.release import Release
+from zoo.core.release import Release, ReleaseInfo
 from zoo.core.train import load_params, load_task
-from zoo.orbnet.batch import ElementIndex, Sizes, collate
-from zoo.orbnet.elements import HARTREE_KCAL
+from zoo.orbnet.energy import EnergyModel
 from zoo.orbnet.facts import NotApplicable
-from zoo.orbnet.features import features
-from zoo.orbnet.gfn1 import EngineError, converge
+from zoo.orbnet.graph import MolecularGraph
 from zoo.orbnet.molecule import Molecule
+from zoo.orbnet.parallel import Failed, Workers, attempt, each, graph_of
 from zoo.orbnet.task import EnergyTask, model_function
 
 Fallback = Literal["gfn1"]
-# The smallest of the padded shapes (nodes, edges): one organic molecule of about ten atoms.
-_SIZES = Sizes(24, 256)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class EnergyPredictor:
         release: the checked release.
 
     Attributes:
-        info: the release's card as data.
+        info: the release's card as data; None for a model that is no release.
         facts: what it was trained on: elements, charges, sizes.
         absolute: whether energies are total ones of the reference method; else only differences between structures of one
             molecule mean something.
@@ -56,11 +56,18 @@ class EnergyPredictor:
         task = load_task(release)
         if not isinstance(task, EnergyTask):
             raise UserError(f"{release.path}: task {release.info.task!r} is no energy model")
-        self.info, self.facts = release.info, task.facts
-        self.absolute = task.config.data.source != "sets"
-        self._model = task.config.model
-        self._elements = ElementIndex(self.facts.elements)
-        self._network = model_function(task, load_params(task, release))
+        model = EnergyModel(task.config.model, task.facts, model_function(task, load_params(task, release)))
+        self._hold(model, release.info, task.config.data.source != "sets")
+
+    @classmethod
+    def of(cls, model: EnergyModel, *, absolute: bool = True) -> EnergyPredictor:
+        """A predictor of a model in memory."""
+        made = cls.__new__(cls)
+        made._hold(model, None, absolute)
+        return made
+
+    def _hold(self, model: EnergyModel, info: ReleaseInfo | None, absolute: bool) -> None:
+        self.info, self.facts, self.absolute, self._model = info, model.facts, absolute, model
 
     def energy(
         self, atoms: Any, charge: int | None = None, spin: int | None = None, *, fallback: Fallback | None = None
@@ -78,46 +85,73 @@ class EnergyPredictor:
             UserError: a molecule that is none; see :class:`~zoo.orbnet.molecule.Molecule`.
             EngineError: GFN1-xTB did not converge.
         """
-        return self._answer(as_molecule(atoms, charge, spin), fallback).energy
+        return _energy(next(self._found([as_molecule(atoms, charge, spin)], fallback, Workers())))
 
-    def energies(self, molecules: Sequence[Any], *, fallback: Fallback | None = None) -> np.ndarray:
-        """Energies in hartree, float64, (n_molecules,); see :meth:`energy`, whose errors the first bad molecule raises."""
-        return np.array([self.energy(m, fallback=fallback) for m in molecules], np.float64)
+    def energies(self, molecules: Sequence[Any], *, fallback: Fallback | None = None, workers: int = 1) -> np.ndarray:
+        """Energies in hartree, float64, (n_molecules,).
 
-    def answers(self, molecules: Sequence[Molecule], *, fallback: Fallback | None = None) -> list[Answer]:
+        Args:
+            molecules: as :meth:`energy` takes them.
+            fallback: likewise.
+            workers: processes that converge GFN1-xTB, each with one thread; 1 stays in this process.
+
+        Raises:
+            ZooError: that of the first bad molecule, see :meth:`energy`; a molecule that ended its worker.
+        """
+        found = self._found([as_molecule(m) for m in molecules], fallback, Workers(workers))
+        return np.array([_energy(one) for one in found], np.float64)
+
+    def answers(
+        self, molecules: Sequence[Molecule], *, fallback: Fallback | None = None, workers: int = 1
+    ) -> list[Answer]:
         """An answer for each molecule; what fails is said there and the others go on."""
-        found = []
-        for molecule in molecules:
-            try:
-                found.append(self._answer(molecule, fallback))
-            except ZooError as error:
-                found.append(Answer(float("nan"), "", str(error)))
-        return found
+        found = self._found(molecules, fallback, Workers(workers))
+        return [Answer(float("nan"), "", str(one)) if isinstance(one, ZooError) else one for one in found]
 
-    def _answer(self, molecule: Molecule, fallback: Fallback | None) -> Answer:
+    def _found(
+        self, molecules: Sequence[Molecule], fallback: Fallback | None, workers: Workers
+    ) -> Iterator[Answer | ZooError]:
+        """An answer or the error of each molecule, in order; in this process nothing is computed before it is asked for."""
         if fallback not in (None, "gfn1"):
             raise UserError(f"fallback={fallback!r} is not gfn1: leave it out to refuse unknown molecules")
-        refused = ""
+        refused = [self._refusal(m) for m in molecules]
+        todo = {i: m for i, m in enumerate(molecules) if refused[i] is None or fallback}
+        make = partial(graph_of, kind=self._model.config.kind, cutoff=self._model.config.cutoff)
+        ready: dict[int, Any] = {}
+        if workers.count > 1:
+            with tempfile.TemporaryDirectory(prefix="orbnet-") as marks:
+                ready = dict(each(make, todo, workers, lambda i: Path(marks) / f"running-{i}"))
+        for i, molecule in enumerate(molecules):
+            if i not in todo:
+                yield refused[i]  # pyright: ignore[reportReturnType]
+                continue
+            graph = ready.pop(i) if ready else attempt(make, molecule)
+            yield self._answer(molecule, graph, refused[i])
+
+    def _refusal(self, molecule: Molecule) -> NotApplicable | None:
         try:
             self.facts.check(molecule)
         except NotApplicable as error:
-            if fallback is None:
-                raise
-            refused = str(error)
-        converged = converge(molecule)
-        if refused:
-            return Answer(converged.energy, "GFN1-xTB", refused)
-        graph = features(converged, self._model.kind, self._model.cutoff)
-        # One molecule at a time: an energy cannot depend on its company, to the last bit.
-        batch = collate([graph], self._elements, _SIZES.shape(graph.n_nodes, graph.n_edges), 1)
-        learned = float(np.asarray(self._network(batch))[0])
-        linear = float(self.facts.linear(self._elements.composition(graph)))
-        energy = converged.energy + linear + learned / HARTREE_KCAL
-        if not np.isfinite(energy):
-            raise EngineError(
-                f"{molecule.label}{molecule.formula}: the network's energy is not finite: check the geometry"
-            )
-        return Answer(energy, "orbnet")
+            return error
+        return None
+
+    def _answer(
+        self, molecule: Molecule, graph: MolecularGraph | Failed, refused: NotApplicable | None
+    ) -> Answer | ZooError:
+        if isinstance(graph, Failed):
+            return graph.error
+        if refused is not None:
+            return Answer(graph.energy, "GFN1-xTB", str(refused))
+        try:
+            return Answer(self._model.energy(graph), "orbnet")
+        except ZooError as error:
+            return error
+
+
+def _energy(found: Answer | ZooError) -> float:
+    if isinstance(found, ZooError):
+        raise found
+    return found.energy
 
 
 def as_molecule(atoms: Any, charge: int | None = None, spin: int | None = None) -> Molecule:

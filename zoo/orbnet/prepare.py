@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from zoo.core.errors import DamagedError, UserError, ZooError
+from zoo.core.errors import DamagedError
 from zoo.core.progress import say
 from zoo.orbnet.cache import ConvergedCache
 from zoo.orbnet.molecule import Molecule
+from zoo.orbnet.parallel import Failed, Workers, attempt, each
 from zoo.orbnet.readers.frame import Failure
 
 
@@ -57,10 +58,9 @@ def prepare(
     Raises:
         UserError: ``workers`` or ``time_limit`` that are not positive.
     """
-    if workers < 1 or time_limit < 1:
-        raise UserError(f"workers={workers} and time_limit={time_limit} must be positive")
+    processes = Workers(workers, time_limit, backend)
     report = Report()
-    todo = []
+    todo = {}
     for index, molecule in enumerate(molecules):
         state = _state(cache, molecule)
         if state == "ready":
@@ -68,16 +68,19 @@ def prepare(
             continue
         if state == "damaged":
             report.recomputed.append(molecule.name or molecule.formula)
-        todo.append(index)
+        todo[index] = molecule
     with _bar(len(molecules), len(report.ready), progress) as advance:
-        run = _in_process if workers == 1 else _in_workers
-        for index, error in run(molecules, todo, cache, workers, time_limit, backend):
+        compute = partial(_compute, cache)
+        here = ((index, attempt(compute, molecule)) for index, molecule in todo.items())
+        for index, found in (
+            here if workers == 1 else each(compute, todo, processes, lambda i: _mark(cache, molecules[i]))
+        ):
             molecule = molecules[index]
-            if error is None:
+            if isinstance(found, Failed):
+                report.failures.append(Failure(molecule.name or molecule.formula, str(found.error)))
+            else:
                 report.ready.append(index)
                 report.computed += 1
-            else:
-                report.failures.append(Failure(molecule.name or molecule.formula, error))
             advance(len(report.failures))
     report.ready.sort()
     if progress:
@@ -96,90 +99,14 @@ def _state(cache: ConvergedCache, molecule: Molecule) -> str:
         return "damaged"
 
 
-def _in_process(
-    molecules: Sequence[Molecule], todo: list[int], cache: ConvergedCache, *_: Any
-) -> Iterator[tuple[int, str | None]]:
-    for index in todo:
-        yield index, _compute(cache, molecules[index])
-
-
-def _compute(cache: ConvergedCache, molecule: Molecule) -> str | None:
-    """Make one entry; the error's line where it fails."""
-    try:
-        cache.get(molecule)
-    except ZooError as error:
-        return str(error)
-    return None
-
-
-def _guarded(cache: ConvergedCache, molecule: Molecule, index: int, time_limit: int) -> tuple[int, str | None]:
-    """In a worker: leave a mark while computing, so that a worker that dies can be blamed on its molecule.
-
-    SIGALRM's default action ends the process: compiled code cannot be interrupted in a gentler way.
-    """
-    mark = _mark(cache, molecule)
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.touch()
-    if hasattr(signal, "alarm"):
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(time_limit)
-    try:
-        return index, _compute(cache, molecule)
-    finally:
-        if hasattr(signal, "alarm"):
-            signal.alarm(0)
-        mark.unlink(missing_ok=True)
+def _compute(cache: ConvergedCache, molecule: Molecule) -> None:
+    """Make one entry; nothing that would travel back."""
+    cache.get(molecule)
 
 
 def _mark(cache: ConvergedCache, molecule: Molecule) -> Path:
     path = cache.path(molecule)
     return path.with_name(f".running-{path.name}")
-
-
-def _in_workers(
-    molecules: Sequence[Molecule], todo: list[int], cache: ConvergedCache, workers: int, time_limit: int, backend: str
-) -> Iterator[tuple[int, str | None]]:
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    left = {index: molecules[index] for index in todo}
-    while left:
-        try:
-            for index, error in _pool(left, cache, workers, time_limit, backend):
-                del left[index]
-                yield index, error
-        except TerminatedWorkerError:
-            # Some worker died and took the pool with it. Whoever left a mark is tried alone; the others go on.
-            for index, molecule in list(left.items()):
-                mark = _mark(cache, molecule)
-                if mark.exists():
-                    mark.unlink()
-                    del left[index]
-                    yield index, _alone(molecule, cache, time_limit)
-
-
-def _alone(molecule: Molecule, cache: ConvergedCache, time_limit: int) -> str | None:
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    began = time.monotonic()
-    try:
-        return next(_pool({0: molecule}, cache, 2, time_limit, "loky"))[1]
-    except TerminatedWorkerError:
-        _mark(cache, molecule).unlink(missing_ok=True)
-        slow = time.monotonic() - began >= time_limit
-        why = f"took longer than the limit of {time_limit} s" if slow else "ended its worker process"
-        return f"{molecule.label}{molecule.formula}: the single point {why}"
-
-
-def _pool(
-    molecules: dict[int, Molecule], cache: ConvergedCache, workers: int, time_limit: int, backend: str
-) -> Iterator[tuple[int, str | None]]:
-    """What :func:`_guarded` returns for each molecule, in the order of completion."""
-    import joblib
-
-    threads = {"inner_max_num_threads": 1} if backend == "loky" else {}
-    with joblib.parallel_config(backend=backend, **threads):
-        parallel: Any = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")
-        yield from parallel(joblib.delayed(_guarded)(cache, m, i, time_limit) for i, m in list(molecules.items()))
 
 
 @contextlib.contextmanager

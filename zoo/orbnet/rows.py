@@ -21,6 +21,9 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--spin", type=int, metavar="N", help="unpaired electrons, where the file does not say")
     parser.add_argument("--rank", action="store_true", help="conformers of one formula in the order of their energies")
     parser.add_argument("--fallback", choices=["gfn1"], help="answer molecules unlike the training set with GFN1-xTB")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="processes that converge GFN1-xTB (default 1)"
+    )
     parser.add_argument("--csv", action="store_true", help="rows as CSV")
 
 
@@ -32,7 +35,9 @@ def predict(predictor: EnergyPredictor, args: argparse.Namespace) -> list[dict[s
     """
     if args.csv and args.json:
         raise UserError("--csv and --json exclude each other: choose one")
-    rows = predict_rows(predictor, args.input, args.charge, args.spin, rank=args.rank, fallback=args.fallback)
+    rows = predict_rows(
+        predictor, args.input, args.charge, args.spin, rank=args.rank, fallback=args.fallback, workers=args.workers
+    )
     if args.csv:
         return as_csv(rows)
     return rows if args.json else for_reading(rows)
@@ -58,16 +63,19 @@ def predict_rows(
     *,
     rank: bool = False,
     fallback: Any = None,
+    workers: int = 1,
 ) -> list[dict[str, Any]]:
     """One row an entry of the file: name, formula, energy_hartree, relative_kcal (to the lowest of its formula and method),
     method, error; with ``rank`` also rank, rows sorted by it within a formula."""
     rows: list[dict[str, Any]] = []
-    for entry in read_frames(source, charge, spin):
+    entries = list(read_frames(source, charge, spin))
+    found = [entry.molecule for entry in entries if not isinstance(entry, Failure)]
+    answers = iter(predictor.answers(found, fallback=fallback, workers=workers))
+    for entry in entries:
         if isinstance(entry, Failure):
             name, formula, answer = entry.name, None, Answer(math.nan, "", entry.error)
         else:
-            name, formula = entry.molecule.name, entry.molecule.formula
-            answer = predictor.answers([entry.molecule], fallback=fallback)[0]
+            name, formula, answer = entry.molecule.name, entry.molecule.formula, next(answers)
         energy = answer.energy if math.isfinite(answer.energy) else None
         rows.append(
             {
