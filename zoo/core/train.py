@@ -91,6 +91,8 @@ def write(folder: Path, member: Family, task: Task, result: FitResult, metrics: 
         "compile_seconds": round(ledger.compile_seconds, 3),
         "skipped_steps": result.skipped,
     }
+    if more := getattr(task, "run_facts", None):  # what a family states of its runs besides
+        run_facts |= more(ledger.train_seconds + ledger.compile_seconds)
     facts = machine.facts()
     info = release.ReleaseInfo(
         name=config.name,

@@ -29,18 +29,19 @@ class LoraSettings:
 class TaggerModelConfig:
     """What is trained.
 
-    ``base``: a known base, a folder, or owner/repo of a model in the Hugging Face cache. ``domain``: a folder with the adapter of
-    a domain-adapted base (PEFT's files), merged before training, or null. ``train``: adapters and head (``lora``), or every
-    parameter (``full``). ``dropout`` replaces the base's own dropouts, or null keeps them. ``base_sha256`` is filled in by the
-    task: a release refuses a base of other bytes.
+    ``base``: a known base, a folder, or owner/repo of a model in the Hugging Face cache. ``adapter``: the release of a domain
+    adapter (task mlm), or a folder in PEFT's files, merged into the base before training, or null. ``train``: adapters and head
+    (``lora``), or every parameter (``full``). ``dropout`` replaces the base's own dropouts, or null keeps them. ``base_sha256``
+    and ``adapter_sha256`` are filled in by the task: a release refuses other bytes.
     """
 
     base: str = "all-MiniLM-L6-v2"
-    domain: str | None = None
+    adapter: str | None = None
     train: Literal["lora", "full"] = "lora"
     lora: LoraSettings = field(default_factory=LoraSettings)
     dropout: float | None = None
     base_sha256: str | None = None
+    adapter_sha256: str | None = None
 
     def __post_init__(self) -> None:
         ok = self.dropout is None or 0 <= self.dropout < 1
@@ -49,23 +50,38 @@ class TaggerModelConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class TaggerDataConfig:
-    """The corpus and the longest input in pieces; longer sentences are cut into windows, never short. ``limit`` keeps only so
-    many training sentences (a reduction that results must state). ``types`` are the entity types in the order of the head; null takes
-    those of the training sentences, and a release states them, so that it is used without its corpus."""
+    """What is learnt: ``corpus``, one of the catalogue, or ``folder``, the user's own (token files or BRAT; see
+    ``corpora/folder.py``). ``max_length``: the longest input in pieces; longer sentences are cut into windows, never short.
+    ``limit`` keeps only so many training sentences (a reduction that results must state), ``valid_limit`` so many of those that
+    training is watched with. ``types`` are the entity types in the order of the head; null takes those of the training
+    sentences, and a release states them, so that it is used without its corpus."""
 
-    corpus: str
+    corpus: str | None = None
+    folder: str | None = None
     max_length: int = 128
     limit: int | None = None
+    valid_limit: int | None = None
     types: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
+        require(
+            (self.corpus is None) != (self.folder is None),
+            f"corpus={self.corpus} and folder={self.folder}: name one of them and set the other to null",
+        )
         require(self.max_length >= 8, f"max_length={self.max_length}: it must be at least 8")
-        require(self.limit is None or self.limit >= 1, f"limit={self.limit}: it must be at least 1, or null for all")
+        for name in ("limit", "valid_limit"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, f"{name}={value}: it must be at least 1, or null for all")
         types = self.types
         require(
             types is None or (bool(types) and list(types) == sorted(set(types)) and "" not in types),
             f"types={types}: name each type once, sorted, or null for those of the corpus",
         )
+
+    @property
+    def what(self) -> str:
+        """The corpus or folder, for messages."""
+        return f"corpus {self.corpus}" if self.corpus is not None else f"folder {self.folder}"
 
 
 @dataclass(frozen=True, kw_only=True)

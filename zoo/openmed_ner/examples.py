@@ -16,6 +16,8 @@ from zoo.openmed_ner.tokenize import NO_PIECE, Pieces, Tokenizer
 from zoo.openmed_ner.windows import Window, padded_length, windows
 
 IGNORED = -1
+# Fewer than tagging has: every one is compiled for training and for evaluation, which costs more than the padding.
+LENGTHS = (32, 48, 64, 128, 256, 512)
 
 
 class TaggedRecords:
@@ -82,7 +84,7 @@ class TaggedRecords:
     def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """int32 input_ids, attention_mask, labels (IGNORED where there is none), (batch, length of a fixed set); split, (batch,)."""
         chosen = [self.windows[int(i)] for i in indices]
-        length = padded_length(max(len(w) for w in chosen) + 2, self.max_length)
+        length = padded_length(max(len(w) for w in chosen) + 2, self.max_length, LENGTHS)
         shape = (len(chosen), length)
         t = self._tokenizer
         ids, mask, labels = (

@@ -9,6 +9,7 @@ from zoo.core.task import Card, Family, Task
 from zoo.openmed_ner.base import BASES
 from zoo.openmed_ner.config import TaggerConfig
 from zoo.openmed_ner.corpora.catalogue import corpus
+from zoo.openmed_ner.energy import SENTENCE
 from zoo.openmed_ner.mlm.config import DomainConfig
 from zoo.openmed_ner.mlm.predictor import ReleasedMaskedLM
 from zoo.openmed_ner.mlm.task import DomainTask
@@ -40,6 +41,7 @@ def domain_card(config: DomainConfig) -> Card:
         limits.append(f"At most about {data.limit} passages of each source were used.")
     if model.train == "head":
         limits.append("The encoder is the frozen base: this is the state before domain adaptation.")
+    limits.append(SENTENCE)
     what = "Adapters and vocabulary head" if model.train == "lora" else "Vocabulary head"
     return Card(
         data="; ".join(sources),
@@ -52,23 +54,28 @@ def domain_card(config: DomainConfig) -> Card:
 def tagger_card(config: TaggerConfig) -> Card:
     """What a tagger's card says."""
     model, data = config.model, config.data
-    trained_on = corpus(data.corpus)
+    if data.corpus is not None:
+        trained_on = corpus(data.corpus)
+        title, source = trained_on.title, f"{trained_on.title} ({trained_on.source}; {trained_on.licence})"
+    else:
+        title, source = "the user's own", "a corpus of the user's own"
     known = BASES.get(model.base)
     limits = [
         f"Stands on the base {model.base}" + (f" ({known.licence}), which is fetched once." if known else "."),
-        f"Finds {', '.join(data.types or ())} as {trained_on.title} annotates them, in English biomedical text.",
+        f"Finds {', '.join(data.types or ())} as {title} annotates them, in English biomedical text.",
         f"Sees {data.max_length} word pieces at a time; longer texts are read in overlapping windows.",
         "Not for clinical decisions: it misses mentions and invents some; scores are not calibrated.",
     ]
     if data.limit is not None:
         limits.append(f"Trained on the first {data.limit} training sentences alone.")
-    if model.domain is not None:
-        limits.append(f"Needs the domain adapter {model.domain} as well.")
+    if model.adapter is not None:
+        limits.append(f"Needs the domain adapter {model.adapter} as well.")
+    limits.append(SENTENCE)
     return Card(
-        data=f"{trained_on.title} ({trained_on.source}; {trained_on.licence})",
+        data=source,
         licence="Apache-2.0",
         limits=tuple(limits),
-        summary=f"Tagger of {trained_on.title} entities after OpenMed NER (Panahi 2025).",
+        summary=f"Tagger of {title} entities after OpenMed NER (Panahi 2025).",
     )
 
 

@@ -13,17 +13,19 @@ import optax
 from flax import nnx
 
 from zoo.core.errors import UserError
+from zoo.core.progress import say
 from zoo.core.task import Batch, Monitor, Split
 from zoo.openmed_ner.base import checked_base
 from zoo.openmed_ner.config import TaggerConfig
-from zoo.openmed_ner.convert import load_masked_lm, load_token_classifier
+from zoo.openmed_ner.convert import load_token_classifier
 from zoo.openmed_ner.corpora.catalogue import corpus
+from zoo.openmed_ner.corpora.folder import read_folder
 from zoo.openmed_ner.encoders.common import TokenClassifier
+from zoo.openmed_ner.energy import run_facts
 from zoo.openmed_ner.examples import IGNORED, LengthSampler, TaggedRecords
 from zoo.openmed_ner.labels import LabelMap
-from zoo.openmed_ner.lora import LoraConfig, add_adapters, drop_adapters, merge_adapters, trainable
-from zoo.openmed_ner.model import set_dropout
-from zoo.openmed_ner.peft_files import load_adapter
+from zoo.openmed_ner.lora import LoraConfig, add_adapters, trainable
+from zoo.openmed_ner.model import adapted_encoder, find_adapter, set_dropout
 from zoo.openmed_ner.scoring import f1_scores
 from zoo.openmed_ner.tokenize import Tokenizer
 
@@ -45,6 +47,8 @@ class TaggerTask:
     """
 
     monitor = Monitor("f1", "max")
+    reported = (Split.VALID, Split.TEST)  # what was learnt by heart says little, and a corpus's training part is long
+    run_facts = staticmethod(run_facts)
 
     def __init__(self, config: TaggerConfig) -> None:
         self.config = config
@@ -54,32 +58,38 @@ class TaggerTask:
         if types is None:
             types = tuple(sorted({kind for s in self._sentences(Split.TRAIN) for _, _, kind in s.entities}))
             if not types:
-                raise UserError(f"corpus {config.data.corpus}: its training sentences have no entity: raise data.limit")
+                raise UserError(f"{config.data.what}: its training sentences have no entity: raise data.limit")
         self.labels = LabelMap.of_types(types)
+        self.adapter, adapter_digest = None, None
+        if config.model.adapter is not None:
+            self.adapter, adapter_digest = find_adapter(config.model.adapter, config.model.adapter_sha256, config.name)
         # What is used without the corpus, and on another machine, is told by the configuration alone.
         self.config = dataclasses.replace(
             config,
-            model=dataclasses.replace(config.model, base_sha256=digest),
+            model=dataclasses.replace(config.model, base_sha256=digest, adapter_sha256=adapter_digest),
             data=dataclasses.replace(config.data, types=types),
         )
         self._records: dict[Split, TaggedRecords] = {}
 
     def _sentences(self, split: Split):
         data = self.config.data
-        sentences, _ = corpus(data.corpus).read(_FILES[split])
-        return sentences[: data.limit] if split is Split.TRAIN else sentences
+        name = _FILES[split]
+        if data.folder is not None:
+            sentences, report = read_folder(data.folder, name)
+            if not report.clean:
+                say(f"{data.folder}, {name}: {report}")
+        else:
+            sentences, _ = corpus(str(data.corpus)).read(name)
+        most = {Split.TRAIN: data.limit, Split.VALID: data.valid_limit}.get(split)
+        return sentences[:most]
 
     def init(self, key: jax.Array) -> TokenClassifier:
         settings = self.config.model
         head_key, lora_key = jax.random.split(key)
         loaded = load_token_classifier(self.base, self.labels, key=head_key)
         model: TokenClassifier = loaded.model
-        if settings.domain is not None:
-            adapted = load_masked_lm(self.base, key=head_key).model
-            load_adapter(settings.domain, adapted)
-            merge_adapters(adapted)
-            drop_adapters(adapted)
-            model.encoder = adapted.encoder
+        if self.adapter is not None:
+            model.encoder = adapted_encoder(self.base, str(settings.base_sha256), self.adapter)
         if settings.dropout is not None:
             set_dropout(model, settings.dropout)
         if settings.train == "lora":

@@ -78,9 +78,9 @@ def windows(pieces: Pieces, *, size: int, overlap: int, document: int = 0) -> li
     return [Window(document, a, b, borders[i], borders[i + 1]) for i, (a, b) in enumerate(cuts)]
 
 
-def padded_length(length: int, limit: int) -> int:
-    """The smallest of :data:`LENGTHS` that holds ``length`` pieces, at most ``limit``."""
-    return next((n for n in LENGTHS if length <= n <= limit), limit)
+def padded_length(length: int, limit: int, lengths: Sequence[int] = LENGTHS) -> int:
+    """The smallest of ``lengths`` that holds ``length`` pieces, at most ``limit``."""
+    return next((n for n in lengths if length <= n <= limit), limit)
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ class TextRecords:
 
     def fingerprint(self) -> str:
         """A hash of the rows."""
-        return hashlib.sha256(np.ascontiguousarray(self.rows)).hexdigest()[:16]
+        return hashlib.sha256(self.rows.tobytes()).hexdigest()[:16]
 
 
 def mask_row(

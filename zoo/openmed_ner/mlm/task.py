@@ -21,6 +21,7 @@ from zoo.core.task import Batch, Monitor, Split
 from zoo.openmed_ner.base import checked_base
 from zoo.openmed_ner.convert import load_masked_lm
 from zoo.openmed_ner.encoders.common import MaskedLM
+from zoo.openmed_ner.energy import run_facts
 from zoo.openmed_ner.lora import LoraConfig, add_adapters, trainable
 from zoo.openmed_ner.mlm.config import DomainConfig
 from zoo.openmed_ner.mlm.rows import TextRecords, mask_row, pack
@@ -47,6 +48,7 @@ class DomainTask:
 
     monitor = Monitor("perplexity", "min")
     reported = (Split.VALID, Split.TEST)  # the training text is a hundred times as long
+    run_facts = staticmethod(run_facts)
 
     def __init__(self, config: DomainConfig) -> None:
         self.base, digest = checked_base(config.model.base, config.model.base_sha256, config.name)
