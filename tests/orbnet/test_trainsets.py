@@ -14,8 +14,10 @@ pytest.importorskip("rdkit", reason="molecules are compared with RDKit")
 from zoo.core.errors import UserError
 from zoo.orbnet import groups as grouping
 from zoo.orbnet import leakage, trainsets
+from zoo.orbnet.config import EnergyDataConfig
 from zoo.orbnet.datasets import flexisol, torsions
 from zoo.orbnet.elements import BOHR_ANGSTROM, HARTREE_KCAL
+from zoo.orbnet.labelled import labelled
 from zoo.orbnet.molecule import Molecule
 
 
@@ -166,3 +168,21 @@ def test_what_is_no_set_or_share_is_refused() -> None:
         trainsets.training_groups(["torsiontest200"])
     with pytest.raises(UserError, match=r"valid=1\.5 must lie between"):
         grouping.split([], 1.5)
+
+
+def test_sets_become_molecules_and_known_combinations(data_dir: Path) -> None:
+    """Totals where a set has them, curves with shared monomers, a species of several reactions once."""
+    config = EnergyDataConfig(source="sets", sets=("qm_theory_torsions", "hbc6", "w1_sn2_bh"), structures=5)
+    found = labelled(config)
+    kinds = {k.source: k.kind for k in found.known}
+    assert kinds == {"qm_theory_torsions": "conformers", "hbc6": "reaction", "w1_sn2_bh": "reaction"}
+    assert max(len(k.members) for k in found.known if k.source == "qm_theory_torsions") == 5
+    own = [k for k in found.known if k.source == "w1_sn2_bh"]
+    assert sum(len(k.members) for k in own) > len(np.unique(np.concatenate([k.members for k in own])))
+    assert len(found.totals[0]) == 0
+    for one in own[:5]:
+        assert one.rows is not None
+        balance = sum(
+            c * np.bincount(found.molecules[m].numbers, minlength=120) for c, m in zip(one.rows[0], one.members)
+        )
+        assert not np.any(balance)

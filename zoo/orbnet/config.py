@@ -19,7 +19,7 @@ class EnergyDataConfig:
     structures' differences count (null: those of one formula and charge). ``hold_out`` keeps whole molecules, or single
     structures, for validation and test, in the shares ``valid`` and ``test``. ``conformers`` is how many structures of a group
     form one example; ``rounds`` is how often an epoch deals a group's structures out to examples, each time with others;
-    ``structures`` takes at most that many conformers of a group, evenly spread, and ``limit`` at most that many groups. An element or
+    ``structures`` takes at most that many structures of a group, evenly spread, and ``limit`` at most that many groups. An element or
     a charge that fewer than ``least`` molecules have is not learned from, and the model refuses it.
     """
 
@@ -34,7 +34,7 @@ class EnergyDataConfig:
     test: float = 0.1
     conformers: int = 8
     rounds: int = 1
-    structures: int = 1000
+    structures: int | None = None
     least: int = 1
     limit: int | None = None
     workers: int = 1
@@ -51,7 +51,10 @@ class EnergyDataConfig:
         require(self.valid + self.test < 1, f"valid={self.valid} and test={self.test} leave nothing to train on")
         require(self.conformers >= 2, f"conformers={self.conformers}: a difference needs at least 2")
         require(self.rounds >= 1, f"rounds={self.rounds}: it must be at least 1")
-        require(self.structures >= 2, f"structures={self.structures}: a difference needs at least 2")
+        require(
+            self.structures is None or self.structures >= 2,
+            f"structures={self.structures}: a difference needs at least 2",
+        )
         require(self.least >= 1, f"least={self.least}: it must be at least 1")
         require(self.limit is None or self.limit >= 3, f"limit={self.limit}: three groups at least, one for each split")
         require(self.workers >= 1, f"workers={self.workers}: it must be at least 1")

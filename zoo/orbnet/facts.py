@@ -45,15 +45,17 @@ class Facts:
         cls,
         molecules: Sequence[Molecule],
         graphs: Sequence[MolecularGraph],
-        residuals: np.ndarray | None,
+        fitted: Sequence[MolecularGraph],
+        residuals: np.ndarray,
         start: Facts | None = None,
     ) -> Facts:
         """Measured.
 
         Args:
             molecules: of the training split.
-            graphs: all of theirs where ``residuals`` are given, else any of them.
-            residuals: reference minus GFN1-xTB, hartree, of ``graphs``; None where no total energies are known.
+            graphs: of some of them, to measure the scales of features on.
+            fitted: of those whose total energies are known.
+            residuals: reference minus GFN1-xTB of ``fitted``, hartree; where there is none the linear part is zero.
             start: of the model that training begins with: its elements and scales stay, what it saw counts too.
 
         Raises:
@@ -65,10 +67,9 @@ class Facts:
         if unknown:
             symbols, known = (", ".join(ELEMENTS[z - 1].symbol for z in zs) for zs in (unknown, elements.numbers))
             raise UserError(f"the data hold {symbols}, the model to start from knows {known}: start without it")
-        if residuals is None:
-            linear = LinearPart(np.zeros(len(elements) + 1))
-        else:
-            linear = LinearPart.fit(np.stack([elements.composition(g) for g in graphs]), residuals)
+        linear = LinearPart(np.zeros(len(elements) + 1))
+        if len(fitted):
+            linear = LinearPart.fit(np.stack([elements.composition(g) for g in fitted]), residuals)
         sizes = [len(m) for m in molecules]
         charges, spins = {m.charge for m in molecules}, {m.spin or 0 for m in molecules}
         if start is not None:
@@ -81,6 +82,11 @@ class Facts:
             linear,
             Normalisation.of(graphs) if start is None else start.normalisation,
         )
+
+    @property
+    def absolute(self) -> bool:
+        """Whether total energies were learned from, rather than differences alone."""
+        return bool(np.any(self.linear.coefficients))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """As named arrays, for a release."""

@@ -30,8 +30,8 @@ def card(config: EnergyConfig) -> Card:
     ]
     if data.source == "sets":
         limits.append(
-            "Only differences mean something: between structures of one molecule, and interaction or reaction energies as far "
-            "as the training sets hold such. Total energies do not."
+            "Made for differences: between structures of one molecule, and interaction or reaction energies as far as the "
+            "training sets hold such. Total energies are of the level of the sets that state them, and far less exact."
         )
     if data.source == "tiny":
         limits.append("Made to try the machinery: nobody should use its energies.")

@@ -43,6 +43,8 @@ class Group:
         parts: which atoms its molecules are, (n_molecules,).
         coefficients: float64, (n_targets, n_molecules).
         targets_kcal: float64, (n_targets,).
+        of: the set that its structures stand in.
+        totals_kcal: total energies of conformers at ``level``, (n_molecules,), where they are known.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Group:
     coefficients: np.ndarray
     targets_kcal: np.ndarray
     of: Structures
+    totals_kcal: np.ndarray | None = None
 
     @property
     def molecules(self) -> tuple[Molecule, ...]:
@@ -90,9 +93,17 @@ def _position(key: str, salt: str) -> float:
 
 
 def conformers(
-    name: str, source: str, level: str, key: str, of: Structures, indices: np.ndarray, energies_kcal: np.ndarray
+    name: str,
+    source: str,
+    level: str,
+    key: str,
+    of: Structures,
+    indices: np.ndarray,
+    energies_kcal: np.ndarray,
+    *,
+    total: bool = False,
 ) -> Group | None:
-    """The group of the structures that have an energy; None where fewer than two have."""
+    """The group of the structures that have an energy; None where fewer than two have. ``total``: energies are total ones."""
     present = np.isfinite(energies_kcal)
     if present.sum() < 2:
         return None
@@ -100,4 +111,5 @@ def conformers(
     parts = tuple(Part(i, 0, of.size(i), int(of.charges[i]), str(of.names[i])) for i in kept)
     values = energies_kcal[present]
     centring = np.eye(len(kept)) - 1.0 / len(kept)
-    return Group(name, source, level, "conformers", key, parts, centring, values - values.mean(), of)
+    targets, totals = values - values.mean(), values if total else None
+    return Group(name, source, level, "conformers", key, parts, centring, targets, of, totals)

@@ -46,8 +46,11 @@ class Known:
     @classmethod
     def of(cls, group: Group, members: np.ndarray) -> Known:
         """A group whose molecules have the numbers ``members``."""
+        kind, values = group.kind, group.targets_kcal
+        if group.totals_kcal is not None:
+            kind, values = "total", group.totals_kcal
         rows = None if group.kind == "conformers" else group.coefficients
-        return cls(group.name, group.source, group.key, group.kind, members, group.targets_kcal, rows)
+        return cls(group.name, group.source, group.key, kind, members, values, rows)
 
     def only(self, there: np.ndarray) -> Known | None:
         """What is left where only the molecules of the mask ``there`` can be used; None where nothing is."""
@@ -68,9 +71,9 @@ class Known:
         )
 
     def spread(self, most: int) -> Known:
-        """At most ``most`` of its conformers, evenly spread over the order they stand in; other kinds are left whole."""
+        """At most ``most`` of its structures, evenly spread over the order they stand in; dimers and reactions are left whole."""
         n = len(self.members)
-        if self.kind != "conformers" or n <= most:
+        if self.rows is not None or n <= most:
             return self
         chosen = np.unique(np.linspace(0, n - 1, most).round().astype(int))
         return dataclasses.replace(self, members=self.members[chosen], values=self.values[chosen])
@@ -104,10 +107,10 @@ def examples(known: Known, size: int, loss: EnergyLossConfig, rounds: int = 1) -
         known: what to cut.
         size: molecules of a piece; a dimer's monomers come with each piece, and a reaction stays whole.
         loss: how much the kinds count.
-        rounds: how often conformers are dealt out anew, so that each meets others; later rounds are shuffled.
+        rounds: how often structures of one molecule are dealt out anew, so that each meets others; later rounds are shuffled.
     """
     n = len(known.members if known.rows is None else known.rows)
-    for turn in range(rounds):
+    for turn in range(rounds if known.rows is None else 1):
         order = np.arange(n)
         if turn:
             seed = np.frombuffer(hashlib.sha256(f"{known.name}|{turn}".encode()).digest()[:8], "<u8")

@@ -31,13 +31,11 @@ class Labelled:
         molecules: all of them.
         sources: the set each is of, (n_molecules,).
         known: combinations of their energies.
-        absolute: whether total energies are known, rather than differences alone.
     """
 
     molecules: list[Molecule]
     sources: list[str]
     known: list[Known]
-    absolute: bool = True
 
     def only(self, there: np.ndarray) -> Labelled:
         """What is known of the molecules of the mask ``there`` alone; molecules keep their numbers."""
@@ -53,6 +51,8 @@ class Labelled:
     def totals(self) -> tuple[np.ndarray, np.ndarray]:
         """The molecules whose total energy is known, and those energies in hartree, (n,) each."""
         own = [k for k in self.known if k.kind == "total"]
+        if not own:
+            return np.zeros(0, np.int64), np.zeros(0)
         return (
             np.concatenate([k.members for k in own]),
             np.concatenate([k.values for k in own]) / HARTREE_KCAL,
@@ -68,7 +68,10 @@ def labelled(config: EnergyDataConfig) -> Labelled:
     """
     makers: dict[str, Callable[[EnergyDataConfig], Labelled]] = {"file": own_file, "sets": training_sets, "tiny": tiny}
     found = makers[config.source](config)
-    found = dataclasses.replace(found, known=[k.spread(config.structures) for k in found.known[: config.limit]])
+    known = found.known[: config.limit]
+    if config.structures is not None:
+        known = [k.spread(config.structures) for k in known]
+    found = dataclasses.replace(found, known=known)
     return without_rare(found, config.least)
 
 
@@ -172,7 +175,7 @@ def training_sets(config: EnergyDataConfig) -> Labelled:
                     sources.append(name)
                 members[i] = numbers[at]
             known.append(Known.of(group, members))
-    return Labelled(molecules, sources, known, absolute=False)
+    return Labelled(molecules, sources, known)
 
 
 # Geometries in angstrom near the minimum.

@@ -57,7 +57,7 @@ class EnergyPredictor:
         if not isinstance(task, EnergyTask):
             raise UserError(f"{release.path}: task {release.info.task!r} is no energy model")
         model = EnergyModel(task.config.model, task.facts, model_function(task, load_params(task, release)))
-        self._hold(model, release.info, task.config.data.source != "sets")
+        self._hold(model, release.info, task.facts.absolute)
 
     @classmethod
     def of(cls, model: EnergyModel, *, absolute: bool = True) -> EnergyPredictor:

@@ -83,16 +83,12 @@ class EnergyTask:
         """What the training split says of elements, charges, sizes and scales; a release brings its own."""
         if self._facts is None:
             found, graphs = self._splits[Split.TRAIN], self._graphs
-            used = found.used
-            if found.absolute:
-                members, energies = found.totals
-                own = [graphs[int(i)] for i in members]
-                residuals = energies - np.array([g.energy for g in own])
-            else:
-                some = used[np.linspace(0, len(used) - 1, min(len(used), _MEASURED)).astype(int)]
-                own, residuals = [graphs[int(i)] for i in some], None
+            used, (members, energies) = found.used, found.totals
+            some = used[np.linspace(0, len(used) - 1, min(len(used), _MEASURED)).astype(int)]
+            measured, fitted = ([graphs[int(i)] for i in own] for own in (some, members))
+            residuals = energies - np.array([g.energy for g in fitted])
             start = None if self._origin is None else self._origin.facts
-            self._facts = Facts.of([found.molecules[int(i)] for i in used], own, residuals, start)
+            self._facts = Facts.of([found.molecules[int(i)] for i in used], measured, fitted, residuals, start)
         return self._facts
 
     @cached_property

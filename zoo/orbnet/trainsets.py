@@ -58,7 +58,7 @@ def _torsiontest2000() -> Iterator[Group]:
     energies = scans.energies_hartree[torsions.WB97X] * HARTREE_KCAL
     rows = zip(scans.group_names, scans.groups(), skeletons, leakage.in_tests(skeletons))
     yield from _present(
-        conformers(n, "torsiontest2000", torsions.WB97X, s, scans.molecules, g, energies[g])
+        conformers(n, "torsiontest2000", torsions.WB97X, s, scans.molecules, g, energies[g], total=True)
         for n, g, s, tested in rows
         if not tested
     )
