@@ -32,9 +32,17 @@ def test_readme_example_predicts_what_it_says(tmp_path: Path) -> None:
 
 
 def test_family_readme_example_gives_a_gradient(tmp_path: Path) -> None:
-    (code,) = blocks("zoo/neural_de/README.md", "python")
+    code = blocks("zoo/neural_de/README.md", "python")[0]
     check = "\nleaves = jax.tree.leaves(eqx.filter(gradient, eqx.is_array))\nprint(all(bool(jnp.isfinite(x).all()) for x in leaves))"
     assert python(code + check, tmp_path).strip() == "True"
+
+
+def test_frozen_steps_turn_the_sign_as_the_family_readme_says(tmp_path: Path) -> None:
+    code = blocks("zoo/neural_de/README.md", "python")[1]
+    exact, frozen, true = map(float, python(code, tmp_path).split())
+    assert (f"# {exact}", f"# {frozen}") == tuple(re.findall(r"# -?0\.\d+", code)[:2])
+    assert exact == pytest.approx(true, abs=2e-4)
+    assert exact < 0 < frozen
 
 
 def commands() -> list[list[str]]:
