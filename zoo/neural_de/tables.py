@@ -111,35 +111,4 @@ def digits_node() -> Table:
     )
 
 
-def mnist_node() -> Table:
-    """The paper's MNIST NODE table."""
-    return Table(
-        name="neural_de/mnist_node",
-        title="Neural ODE on MNIST, with and without the solver's regularisers",
-        paper_label="paper",
-        source=SOURCE,
-        metrics=METRICS,
-        rows=_rows("mnist", ()),
-        curves=("accuracy", "nfe"),
-        evaluate=_numbers,
-        reduced={
-            "quick": "1 epoch of all 55,000 training images in batches of 64 (859 steps), learning rate falling linearly to 0 and "
-            "the coefficients' schedules over that run, 1 seed; the paper: 75 epochs in batches of 512, inverse decay, 3 seeds"
-        },
-        overrides={
-            "quick": (
-                "trainer.steps=859",
-                "trainer.batch_size=64",
-                "trainer.eval_every=215",
-                "trainer.checkpoint_every=215",
-                "optimizer.schedule=linear",
-                "optimizer.decay=0",
-            ),
-            "paper": (),
-        },
-        chart=_pareto("Neural ODE on MNIST, one epoch: accuracy against evaluations", "mnist_settings.json"),
-        note="Train time is without compilation. Accuracy on training images is the card's.",
-    )
-
-
-TABLES: dict[str, Callable[[], Table]] = {"digits_node": digits_node, "mnist_node": mnist_node}
+TABLES: dict[str, Callable[[], Table]] = {"digits_node": digits_node}
