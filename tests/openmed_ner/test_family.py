@@ -252,6 +252,18 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.M | re.S)
 
 
+def test_the_readmes_domain_adapter_fills_its_gap(capsys):
+    """The packaged release on its real base, where that has been fetched."""
+    from zoo.openmed_ner.base import find_base
+
+    try:
+        find_base(fetch=False)
+    except UserError as error:
+        pytest.skip(str(error))
+    exec(compile(blocks("python")[1], "README.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+
 def test_the_readme_is_run_as_written(release, tagger, tmp_path, monkeypatch, capsys):
     """With the tiny release where the one that ``zoo train`` makes would be."""
     monkeypatch.chdir(tmp_path)
@@ -260,7 +272,7 @@ def test_the_readme_is_run_as_written(release, tagger, tmp_path, monkeypatch, ca
     (place / "release").symlink_to(release)
     Path("abstract.txt").write_text(TEXT, newline="")
     Path("notes.jsonl").write_text('{"id": "a", "text": "of origin"}\n{"id": "b", "text": ""}\n')
-    (python,), (shell,) = blocks("python"), blocks("sh")
+    (python, _), (shell,) = blocks("python"), blocks("sh")
     train, *predicts = [shlex.split(line) for line in shell.splitlines()]
     assert isinstance(typed(compose(train[2:])), TaggerConfig)
     assert len(predicts) == 3
