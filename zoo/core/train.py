@@ -100,7 +100,7 @@ def write(folder: Path, member: Family, task: Task, result: FitResult, metrics: 
         task=config.task,
         config=_without_folder(unstructure(config)),
         metrics={**metrics, "run": run_facts},
-        command=command,
+        command=" ".join(w for w in command.split() if not w.startswith("run.dir=")),
         seed=config.seed,
         versions=facts["versions"],
         machine={k: v for k, v in facts.items() if k != "versions"},
@@ -117,7 +117,7 @@ def write(folder: Path, member: Family, task: Task, result: FitResult, metrics: 
 
 
 def _without_folder(config: dict[str, Any]) -> dict[str, Any]:
-    """A release says what was computed, not where on somebody's machine: the folder is the name alone."""
+    """A release says what was computed, not where on somebody's machine (nor does its command): the folder is the name alone."""
     return {**config, "run": {"dir": f"runs/{config['name']}/seed-{config['seed']}"}}
 
 
