@@ -32,7 +32,7 @@ class EnergyModel:
 
     config: NetworkConfig
     facts: Facts
-    network: Callable[[GraphBatch], Any]
+    network: Callable[[Any], Any]
 
     def graph(self, converged: Converged) -> MolecularGraph:
         """The features the network was made for."""

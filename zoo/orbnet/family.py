@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zoo.core.task import Card, Family
+from zoo.orbnet.benches import orbnet_rows
 from zoo.orbnet.config import EnergyConfig
 from zoo.orbnet.predictor import EnergyPredictor
 from zoo.orbnet.rows import predict, predict_arguments
@@ -52,4 +53,5 @@ FAMILY = Family(
     predict=predict,
     predict_arguments=predict_arguments,
     tables=TABLES,
+    benches={"orbnet": orbnet_rows},
 )
