@@ -24,6 +24,7 @@ from zoo.orbnet.labelled import EV_HARTREE, labelled, with_totals, without_rare
 from zoo.orbnet.molecule import Molecule
 from zoo.orbnet.predictor import EnergyPredictor
 from zoo.orbnet.records import split
+from zoo.orbnet.tables.common import energies_of
 
 WATER = np.array([[0, 0, 0.117], [0, 0.757, -0.469], [0, -0.757, -0.469]])
 HCN = np.array([[0, 0, -0.5], [0, 0, 0.65], [0, 0, -1.566]])
@@ -132,6 +133,17 @@ def test_what_training_never_saw_is_refused_or_answered_with_gfn1(predictor, mol
     assert answer.method == "GFN1-xTB"
     assert said in answer.error
     assert answer.energy == pytest.approx(single_point(molecule).energy, abs=1e-5)
+
+
+def test_tables_take_what_it_answers_and_the_reason_of_what_it_refuses(predictor, trained) -> None:
+    sulfide = Molecule.from_angstrom("SHH", SULFIDE, name="sulfide")
+    energies, reasons = energies_of(predictor, [sulfide, trained[1][0]])
+    assert np.isnan(energies[0])
+    assert energies[1] == predictor.energy(trained[1][0])
+    assert "never saw S" in reasons.pop("sulfide")
+    assert not reasons
+    with pytest.raises(UserError, match="never saw S"):
+        energies_of(predictor, [sulfide])
 
 
 def test_what_is_no_molecule_is_refused(predictor) -> None:

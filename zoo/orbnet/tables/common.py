@@ -12,6 +12,7 @@ import numpy as np
 from zoo.core.errors import UserError, ZooError
 from zoo.core.tables import Metric, Row
 from zoo.orbnet.molecule import Molecule
+from zoo.orbnet.predictor import EnergyPredictor
 
 PAPER = "Paper: Christensen et al., OrbNet Denali, J. Chem. Phys. 2021, 155, 204103 (arXiv 2107.00299)"
 RELEASE = "orbnet/torsions"
@@ -39,6 +40,12 @@ def energies_of(predictor: Predictor, molecules: Sequence[Molecule]) -> tuple[np
         ZooError: what the predictor raises, where it answers for none of them.
     """
     reasons: dict[str, str] = {}
+    if isinstance(predictor, EnergyPredictor):  # it says itself what it refuses, in one pass
+        answers = predictor.answers(molecules)
+        reasons = {m.name or m.formula: a.error for m, a in zip(molecules, answers) if not np.isfinite(a.energy)}
+        if reasons and not any(np.isfinite(a.energy) for a in answers):
+            raise UserError(next(iter(reasons.values())))
+        return np.array([a.energy for a in answers], np.float64), reasons
     try:
         energies = np.asarray(predictor.energies(molecules), np.float64)
     except ZooError:
