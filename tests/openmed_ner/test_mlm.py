@@ -1,6 +1,8 @@
 """Domain adaptation: text without test sentences, packing, masking, a short run, its release and its use."""
 
 import gzip
+import os
+import re
 from pathlib import Path
 
 import jax
@@ -9,19 +11,24 @@ import numpy as np
 import pytest
 
 import zoo
+from zoo.core.config import compose
 from zoo.core.errors import DamagedError, UserError
 from zoo.core.schema import OptimizerConfig, RunConfig, TrainerConfig
 from zoo.core.task import Split
-from zoo.core.train import run
+from zoo.core.train import run, typed
 from zoo.openmed_ner.config import LoraSettings, TaggerConfig, TaggerDataConfig, TaggerModelConfig
+from zoo.openmed_ner.corpora.catalogue import CORPORA
 from zoo.openmed_ner.corpora.records import Report, Sentence
 from zoo.openmed_ner.mlm import text as text_module
 from zoo.openmed_ner.mlm.config import DomainConfig, DomainDataConfig, DomainModelConfig
 from zoo.openmed_ner.mlm.rows import TextRecords, mask_row, pack
+from zoo.openmed_ner.mlm.task import DomainTask
 from zoo.openmed_ner.mlm.text import BLOCK, TestSentences, blocks, file_passages, place
 from zoo.openmed_ner.model import adapted_encoder, find_adapter
 from zoo.openmed_ner.task import TaggerTask
 from zoo.openmed_ner.tokenize import Tokenizer
+
+DATA = Path(os.environ.get("ZOO_DATA_DIR", "/nonexistent")) / "openmed_ner"
 
 
 @pytest.fixture
@@ -41,6 +48,36 @@ def test_test_sentences_are_found_in_any_spelling(one_test_sentence):
     assert not tests.within("Results were good: signs of the disease with cells")
     assert not tests.within("No signs of the disease, with other cells.")
     assert not tests.within("")
+
+
+@pytest.mark.skipif(not (DATA / "text").is_dir(), reason="ZOO_DATA_DIR has no openmed_ner text")
+def test_the_text_holds_no_test_sentence_of_any_corpus(lexicon_folder):
+    """The real text of openmed_ner/dapt-minilm, looked through by plain search in one long string.
+
+    Of the corpora's 30,000 test sentences every fifteenth; of the text as many passages as the experiment takes.
+    """
+    config = typed(compose(["openmed_ner/dapt-minilm", f"model.base={lexicon_folder}", "data.limit=400"]))
+    assert isinstance(config, DomainConfig)
+    names = [name for name, entry in CORPORA.items() if entry.sha256]
+    assert set(config.data.exclude) == set(names)
+
+    def flat(text):
+        return " ".join(re.findall(r"\w+", text.lower()))
+
+    def search(passages):
+        line = "\n".join(f" {flat(p)} " for p in passages)
+        return [w for w in wanted if f" {w} " in line]
+
+    sentences = [s for name in names for s in CORPORA[name].read("test")[0]]
+    wanted = {w for s in sentences[::15] if len((w := flat(" ".join(s.words))).split()) >= text_module.SHORT}
+    assert len(wanted) > 1500
+    passages = [p for split in DomainTask(config).passages().values() for p in split]
+    assert len(passages) > 4000
+    assert search(passages) == []
+    # the search finds what is there
+    planted = sorted(wanted)[7]
+    assert search([*passages, f"Before {planted}. After."]) == [planted]
+    assert search(text_module.training_sentences("jnlpba"))  # its training part repeats test sentences
 
 
 def test_files_of_the_users_own(tmp_path):

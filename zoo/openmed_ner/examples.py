@@ -11,7 +11,7 @@ from zoo.core.errors import UserError
 from zoo.core.task import Split
 from zoo.openmed_ner.corpora.records import Sentence
 from zoo.openmed_ner.decode import entities, log_probabilities
-from zoo.openmed_ner.labels import LabelMap
+from zoo.openmed_ner.labels import OUTSIDE, LabelMap
 from zoo.openmed_ner.tokenize import NO_PIECE, Pieces, Tokenizer
 from zoo.openmed_ner.windows import Window, padded_length, windows
 
@@ -122,14 +122,30 @@ class TaggedRecords:
                 scores[w.document][w.own_start : w.own_end] = logits[row, w.own_start + shift : w.own_end + shift]
         for pieces, owner, score in zip(self.pieces, self._owner, scores):
             seen = np.flatnonzero(pieces.first != NO_PIECE)
-            log_p = log_probabilities(score[pieces.first[seen]], self.labels)
-            found, past = [], 0
-            for first, last, kind, _ in entities(log_p, self.labels):
-                start, end = int(owner[seen[first]]), int(owner[seen[last - 1]]) + 1
-                if start >= past:  # two entities in one word of the corpus: its tags can hold the first alone
-                    found.append((start, end, kind))
-                    past = end
-            yield found
+            yield self._on_words(owner[seen], log_probabilities(score[pieces.first[seen]], self.labels))
+
+    def tagged(self, log_p: Sequence[np.ndarray]) -> Iterator[tuple[list[tuple[int, int, str]], list[str]]]:
+        """Predicted entities of each sentence on the corpus's words, and the best label of each word by itself.
+
+        Args:
+            log_p: log probabilities of the tagger's words of each sentence, (words, labels), as
+                :meth:`zoo.openmed_ner.pipeline.Tagger.word_log_probabilities` gives them for ``self.pieces``.
+        """
+        for sentence, pieces, owner, score in zip(self.sentences, self.pieces, self._owner, log_p):
+            seen = np.flatnonzero(pieces.first != NO_PIECE)
+            tags = [OUTSIDE] * len(sentence.words)
+            for word in reversed(seen.tolist()):  # of a word that is several to the tagger, the first one's label stays
+                tags[int(owner[word])] = self.labels.names[int(score[word].argmax())] or OUTSIDE
+            yield self._on_words(owner[seen], score[seen]), tags
+
+    def _on_words(self, owner: np.ndarray, log_p: np.ndarray) -> list[tuple[int, int, str]]:
+        found, past = [], 0
+        for first, last, kind, _ in entities(log_p, self.labels):
+            start, end = int(owner[first]), int(owner[last - 1]) + 1
+            if start >= past:  # two entities in one word of the corpus: its tags can hold the first alone
+                found.append((start, end, kind))
+                past = end
+        return found
 
 
 class LengthSampler:

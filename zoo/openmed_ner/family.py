@@ -15,6 +15,7 @@ from zoo.openmed_ner.mlm.predictor import ReleasedMaskedLM
 from zoo.openmed_ner.mlm.task import DomainTask
 from zoo.openmed_ner.mlm.text import COLLECTIONS
 from zoo.openmed_ner.predictor import ReleasedTagger, predict, predict_arguments
+from zoo.openmed_ner.tables import TABLES
 from zoo.openmed_ner.task import TaggerTask
 
 
@@ -68,6 +69,10 @@ def tagger_card(config: TaggerConfig) -> Card:
     ]
     if data.limit is not None:
         limits.append(f"Trained on the first {data.limit} training sentences alone.")
+    if data.valid_limit is not None:
+        limits.append(
+            f"Watched, and its validation scores taken, on the first {data.valid_limit} sentences of devel alone."
+        )
     if model.adapter is not None:
         limits.append(f"Needs the domain adapter {model.adapter} as well.")
     limits.append(SENTENCE)
@@ -99,4 +104,5 @@ FAMILY = Family(
     predictor=predictor,
     predict=predict,
     predict_arguments=predict_arguments,
+    tables=TABLES,
 )

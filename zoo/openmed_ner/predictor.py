@@ -14,7 +14,7 @@ from zoo.core.errors import UserError
 from zoo.core.release import Release
 from zoo.core.train import load_task
 from zoo.openmed_ner.formats import FORMATS, Tagged, check_target, write
-from zoo.openmed_ner.lora import drop_adapters, merge_adapters
+from zoo.openmed_ner.lora import drop_adapters, merge_adapters, trainable_share
 from zoo.openmed_ner.mlm.predictor import ReleasedMaskedLM, predict_rows
 from zoo.openmed_ner.pipeline import Tagger
 from zoo.openmed_ner.sources import READ_AS, read_sources
@@ -32,6 +32,7 @@ class ReleasedTagger(Tagger):
 
     Attributes:
         info: the release's card as data.
+        share: how many of its parameters were trained.
 
     Raises:
         UserError: the base cannot be had or is another than the release was trained on.
@@ -46,6 +47,7 @@ class ReleasedTagger(Tagger):
         graphdef, template, rest = nnx.split(model, task.trainable(), ...)
         params = state.unflatten({"params": template}, release.tensors, what=str(release.path))["params"]
         model = nnx.merge(graphdef, params, rest)
+        self.share = trainable_share(model, task.trainable())
         merge_adapters(model)  # one matrix product where two were
         drop_adapters(model)
         window = min(task.config.data.max_length, model.config.max_length)
