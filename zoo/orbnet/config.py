@@ -14,7 +14,8 @@ class EnergyDataConfig:
     """What is learned from.
 
     ``source``: ``file`` (your own extended XYZ, an energy in each comment line), ``sets`` (the named training sets, whose energies
-    are known up to a constant for each molecule), or ``tiny`` (six small molecules, labels from GFN2-xTB made on the spot).
+    are known as differences or totals, each at its own level), ``denali`` (the paper's published labels in ``folder``), or
+    ``tiny`` (six small molecules, labels from GFN2-xTB made on the spot).
     ``energy_key`` and ``unit`` say where in the comment the energy stands and what it is in; ``group_key`` names the entry that tells which
     structures' differences count (null: those of one formula and charge). ``hold_out`` keeps whole molecules, or single
     structures, for validation and test, in the shares ``valid`` and ``test``. ``conformers`` is how many structures of a group
@@ -23,8 +24,9 @@ class EnergyDataConfig:
     a charge that fewer than ``least`` molecules have is not learned from, and the model refuses it.
     """
 
-    source: Literal["file", "sets", "tiny"]
+    source: Literal["file", "sets", "denali", "tiny"]
     file: str | None = None
+    folder: str | None = None
     unit: Literal["hartree", "eV", "kcal/mol"] | None = None
     energy_key: str = "energy"
     group_key: str | None = None
@@ -44,6 +46,9 @@ class EnergyDataConfig:
         require(not own or self.file is not None, "file is empty: name your extended XYZ, data.file=PATH")
         require(own or self.file is None, f"file={self.file!r} is not read with source={self.source}: set source=file")
         require(not own or self.unit is not None, "unit is empty: say what the energies are in (hartree, eV, kcal/mol)")
+        published = self.source == "denali"
+        require(not published or self.folder is not None, "folder is empty: name the one with denali_labels.csv")
+        require(published or self.folder is None, f"folder={self.folder!r} is not read with source={self.source}")
         sets = self.source == "sets"
         require(sets == bool(self.sets), f"sets={list(self.sets)}: names of training sets go with source=sets alone")
         require(self.valid > 0, f"valid={self.valid}: the best state is chosen on a share above 0")

@@ -16,6 +16,9 @@ def card(config: EnergyConfig) -> Card:
     data = config.data
     if data.source == "file":
         stated, licence = "The user's own extended XYZ file.", "the user's choice"
+    elif data.source == "denali":
+        stated = "The published training labels of OrbNet Denali (figshare 14883867), without the paper's test sets."
+        licence = "the user's choice"
     elif data.source == "sets":
         stated = f"Training sets {', '.join(data.sets)}, without molecules that a test contains; terms as in the family's README."
         licence = "Apache-2.0"

@@ -13,6 +13,7 @@ import numpy as np
 from zoo.core.errors import UserError
 from zoo.core.progress import say
 from zoo.orbnet.config import EnergyDataConfig
+from zoo.orbnet.datasets.denali import denali
 from zoo.orbnet.elements import ELEMENTS, HARTREE_KCAL
 from zoo.orbnet.gfn1 import single_point
 from zoo.orbnet.known import Known
@@ -66,7 +67,9 @@ def labelled(config: EnergyDataConfig) -> Labelled:
         UserError: a broken file, an entry without an energy.
         MissingDataError: a training set whose file is absent.
     """
-    makers: dict[str, Callable[[EnergyDataConfig], Labelled]] = {"file": own_file, "sets": training_sets, "tiny": tiny}
+    makers: dict[str, Callable[[EnergyDataConfig], Labelled]] = {
+        "file": own_file, "sets": training_sets, "denali": denali_labels, "tiny": tiny,
+    }  # fmt: skip
     found = makers[config.source](config)
     known = found.known[: config.limit]
     if config.structures is not None:
@@ -176,6 +179,13 @@ def training_sets(config: EnergyDataConfig) -> Labelled:
                 members[i] = numbers[at]
             known.append(Known.of(group, members))
     return Labelled(molecules, sources, known)
+
+
+def denali_labels(config: EnergyDataConfig) -> Labelled:
+    """The paper's published labels; what its own flags keep for tests is left out."""
+    found = denali(Path(config.folder or ""), config.limit)
+    say(f"{len(found.molecules)} structures; {found.left_out} are kept for tests")
+    return with_totals(found.molecules, found.energies, found.groups, "denali")
 
 
 # Geometries in angstrom near the minimum.
