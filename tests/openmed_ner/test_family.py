@@ -194,7 +194,16 @@ def test_zoo_predict_from_stdin(release, tagger, capsys, monkeypatch):
     ("words", "says"),
     [
         (["none.txt"], "none.txt: no such file"),
-        (["."], "is a folder"),
+        (["empty"], "is a folder without .txt files"),
+        (["empty", "--read-as", "lines"], "leave out --read-as lines"),
+        (["note.txt", "--resume"], "--resume needs --format jsonl and --out"),
+        (["note.txt", "--also", "none/here"], "none/here"),
+        (["note.txt", "--also", "neural_de/digits-er"], "is no tagger"),
+        (["note.txt", "--format", "html", "--also", "x"], "--also and --format html"),
+        (["note.txt", "--threshold-of", "E=0.5"], "no type 'E'"),
+        (["note.txt", "--threshold-of", "D"], "no type ''"),
+        (["note.txt", "--threshold-of", "D=high"], "'high' is no number"),
+        (["note.txt", "--threshold-of", "D=2"], "a score lies in [0, 1]"),
         (["note.txt", "--threshold", "1.5"], "--threshold 1.5"),
         (["note.txt", "--threshold", "nan"], "--threshold nan"),
         (["note.txt", "--format", "xml"], "invalid choice: 'xml'"),
@@ -210,6 +219,7 @@ def test_zoo_predict_from_stdin(release, tagger, capsys, monkeypatch):
 )
 def test_mistakes_are_one_line_and_leave_nothing(tmp_path, monkeypatch, capsys, release, words, says):
     monkeypatch.chdir(tmp_path)
+    Path("empty").mkdir()
     Path("note.txt").write_text("of origin")
     Path("two.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
     Path("odd.jsonl").write_text('{"id": "../x", "text": "a"}\n')
@@ -247,39 +257,91 @@ def test_a_threshold_leaves_out_lower_scores(release, tagger, tmp_path, capsys):
     assert options.parse_args([]).threshold == 0
 
 
+def renamed(release, folder, name):
+    """The same release under another name."""
+    from dataclasses import replace
+
+    from zoo.core.release import read_release, write_release
+
+    loaded = read_release(release)
+    write_release(folder, loaded.tensors, replace(loaded.info, name=name))
+    return folder
+
+
+def test_several_models_and_thresholds_of_types(release, tagger, tmp_path, capsys):
+    (tmp_path / "a.txt").write_text(TEXT, newline="")
+    other = renamed(release, tmp_path / "other", "openmed_ner/other")
+    code, out, _ = command(capsys, release, tmp_path / "a.txt", "--json", "--also", other)
+    assert code == 0
+    rows = json.loads(out)
+    names = ["openmed_ner/tiny", "openmed_ner/other"]
+    assert [r["model"] for r in rows] == names * 3
+    assert [(r["start"], r["end"]) for r in rows[::2]] == [(e.start, e.end) for e in tagger(TEXT)]
+    code, out, _ = command(capsys, release, tmp_path / "a.txt", "--format", "jsonl", "--also", other)
+    assert [e["model"] for e in json.loads(out)["entities"]] == names * 3
+    code, out, err = command(capsys, release, tmp_path / "a.txt", "--also", release)
+    assert (code, out) == (2, "")
+    assert "it is there already" in err
+    code, out, _ = command(capsys, release, tmp_path / "a.txt", "--json", "--threshold-of", "D=1")
+    assert (code, json.loads(out)) == (0, [])
+    code, out, _ = command(capsys, release, tmp_path / "a.txt", "--json", "--threshold", "1", "--threshold-of", "D=0")
+    assert len(json.loads(out)) == 3
+
+
+def test_a_folder_is_tagged_file_by_file(release, tagger, tmp_path, capsys):
+    texts = {"b": TEXT, "a": "", "c": "no origin"}
+    (tmp_path / "in").mkdir()
+    for name, text in texts.items():
+        (tmp_path / "in" / f"{name}.txt").write_text(text, newline="")
+    (tmp_path / "in" / "a.ann").write_text("")  # of another kind: passed over
+    code, _, err = command(capsys, release, tmp_path / "in", "--format", "jsonl", "--out", tmp_path / "out.jsonl")
+    assert (code, err) == (0, "")
+    rows = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert [r["id"] for r in rows] == ["a", "b", "c"]
+    assert [[(e["start"], e["end"]) for e in r["entities"]] for r in rows] == [
+        [(e.start, e.end) for e in tagger(texts[name])] for name in "abc"
+    ]
+    code, _, _ = command(capsys, release, tmp_path / "in", "--format", "brat", "--out", tmp_path / "brat")
+    assert code == 0
+    assert sorted(p.name for p in (tmp_path / "brat").glob("*.ann")) == ["a.ann", "b.ann", "c.ann"]
+
+
 def blocks(language):
     text = (ROOT / "zoo/openmed_ner/README.md").read_text(encoding="utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.M | re.S)
 
 
-def test_the_readmes_domain_adapter_fills_its_gap(capsys):
+def test_the_readmes_domain_adapter_fills_its_gap(minilm, capsys):
     """The packaged release on its real base, where that has been fetched."""
-    from zoo.openmed_ner.base import find_base
-
-    try:
-        find_base(fetch=False)
-    except UserError as error:
-        pytest.skip(str(error))
     exec(compile(blocks("python")[1], "README.md", "exec"), {})
     assert len(capsys.readouterr().out.splitlines()) == 5
 
 
+def test_the_packaged_tagger_finds_its_entities(minilm):
+    """On its real base, where that has been fetched; without any corpus."""
+    tagger = zoo.load("openmed_ner/ncbi-disease-minilm")
+    assert tagger.info.metrics["test"]["f1"] > 79
+    assert tagger.share.percent < 1.5
+    text = "BRCA1 mutations predispose to breast cancer, and M\u00e9ni\u00e8re's disease does not."
+    assert [e.text for e in tagger(text)] == ["breast cancer", "M\u00e9ni\u00e8re's disease"]
+
+
 def test_the_readme_is_run_as_written(release, tagger, tmp_path, monkeypatch, capsys):
-    """With the tiny release where the one that ``zoo train`` makes would be."""
+    """With the tiny release in a folder of the packaged one's name: a folder here goes before a name."""
     monkeypatch.chdir(tmp_path)
-    place = tmp_path / "runs/openmed_ner/ncbi-disease-minilm/seed-0"
-    place.mkdir(parents=True)
-    (place / "release").symlink_to(release)
+    (tmp_path / "openmed_ner").mkdir()
+    (tmp_path / "openmed_ner/ncbi-disease-minilm").symlink_to(release)
     Path("abstract.txt").write_text(TEXT, newline="")
     Path("notes.jsonl").write_text('{"id": "a", "text": "of origin"}\n{"id": "b", "text": ""}\n')
     (python, _), (shell,) = blocks("python"), blocks("sh")
-    train, *predicts = [shlex.split(line) for line in shell.splitlines()]
+    *predicts, train = [shlex.split(line) for line in shell.splitlines()]
     assert isinstance(typed(compose(train[2:])), TaggerConfig)
-    assert len(predicts) == 3
+    assert len(predicts) == 4
     for words in predicts:
         assert cli.run(words[1:]) == 0, capsys.readouterr().err
     assert "</mark>" in Path("abstract.html").read_text(encoding="utf-8")
     assert [len(d.spans) for d in read_brat("annotated")[0]] == [1, 0]
+    assert [len(json.loads(line)["entities"]) for line in Path("entities.jsonl").read_text().splitlines()] == [1, 0]
     capsys.readouterr()
     exec(compile(python, "README.md", "exec"), {})
     assert [line.split()[:4] for line in capsys.readouterr().out.splitlines()] == [

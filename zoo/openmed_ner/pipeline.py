@@ -30,6 +30,7 @@ class Entity:
         start: first character in the input.
         end: past its last character.
         score: in (0, 1]; the geometric mean of the probabilities of its words' labels.
+        model: the tagger that found it, where several were asked; else None.
     """
 
     text: str
@@ -37,10 +38,11 @@ class Entity:
     start: int
     end: int
     score: float
+    model: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields, ready for JSON."""
-        return asdict(self)
+        """The fields, ready for JSON; ``model`` where there is one."""
+        return {name: value for name, value in asdict(self).items() if name != "model" or value is not None}
 
 
 class Tagger:

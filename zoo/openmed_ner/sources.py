@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,36 +33,74 @@ class Source:
 
 
 def read_sources(source: str, read_as: ReadAs | None = None) -> list[Source]:
-    """The texts of a file, or of stdin for ``-``.
+    """All texts of :func:`iter_sources` at once; the same arguments and errors."""
+    return list(iter_sources(source, read_as))
+
+
+def iter_sources(source: str, read_as: ReadAs | None = None) -> Iterator[Source]:
+    """The texts of a file, of the .txt files of a folder in the order of their names, or of stdin for ``-``, one after another.
+
+    Of a file of lines one line is held at a time, and a short digest of every id.
 
     Args:
         source: a path, or ``-``.
-        read_as: ``text``: the file is one text. ``lines``: each line that is not blank is one. ``jsonl``: each line is an object
+        read_as: ``text``: a file is one text. ``lines``: each line that is not blank is one. ``jsonl``: each line is an object
             with "text" and, if it has a name, "id". None: by the file's name, jsonl for .jsonl and .ndjson, else text.
 
     Raises:
         UserError: it cannot be read, is not UTF-8, holds no text, or a line is no such object; the line is named.
     """
     path = Path(source)
+    if source != "-" and path.is_dir():
+        yield from _folder(path, read_as)
+        return
     if read_as is None:
         read_as = "jsonl" if path.suffix.lower() in (".jsonl", ".ndjson") else "text"
-    name, content = ("stdin", _stdin()) if source == "-" else (path.stem, _file(path))
+    name = "stdin" if source == "-" else path.stem
     if read_as == "text":
-        return [Source(name, content)]
-    # Only "\n" parts lines: a text may hold the other characters that str.splitlines takes for line ends.
-    lines = [(i, line.removesuffix("\r")) for i, line in enumerate(content.split("\n"), start=1)]
-    lines = [(i, line) for i, line in lines if line.strip()]
-    if not lines:
-        raise UserError(f"{source} holds no text: give one a line")
-    if read_as == "lines":
-        return [Source(f"{name}-{i}", line) for i, line in lines]
-    found: dict[str, Source] = {}
-    for i, line in lines:
-        one = _object(source, i, line, f"{name}-{i}")
-        if one.id in found:
+        yield Source(name, _stdin() if source == "-" else _file(path))
+        return
+    ids: set[bytes] = set()
+    empty = True
+    for i, line in enumerate(_stdin().split("\n") if source == "-" else _lines(path), start=1):
+        line = line.removesuffix("\r")
+        if not line.strip():
+            continue
+        empty = False
+        one = Source(f"{name}-{i}", line) if read_as == "lines" else _object(source, i, line, f"{name}-{i}")
+        digest = hashlib.blake2b(one.id.encode(), digest_size=12).digest()
+        if digest in ids:
             raise refuse(source, i, f"id {one.id[:60]!r} was there before", "give every text its own id")
-        found[one.id] = one
-    return list(found.values())
+        ids.add(digest)
+        yield one
+    if empty:
+        raise UserError(f"{source} holds no text: give one a line")
+
+
+def _folder(folder: Path, read_as: ReadAs | None) -> Iterator[Source]:
+    if read_as not in (None, "text"):
+        raise UserError(f"{folder} is a folder, whose .txt files are a text each: leave out --read-as {read_as}")
+    files = sorted(p for p in folder.iterdir() if p.suffix == ".txt" and p.is_file())
+    if not files:
+        raise UserError(f"{folder} is a folder without .txt files: name a file, or a folder of texts")
+    for path in files:
+        yield Source(path.stem, _file(path))
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """Lines of a file one at a time. Only "\n" parts them: a text may hold the other characters that str.splitlines cuts at."""
+    try:
+        with path.open("rb") as file:
+            for number, raw in enumerate(file, start=1):
+                try:
+                    yield raw.removesuffix(b"\n").decode("utf-8-sig" if number == 1 else "utf-8")
+                except UnicodeDecodeError as error:
+                    reason = f"byte {raw[error.start]:#04x} is not UTF-8"
+                    raise refuse(path, number, reason, "save the file as UTF-8") from None
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file: check the path") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}): check the path") from None
 
 
 def _object(source: str, number: int, line: str, name: str) -> Source:
