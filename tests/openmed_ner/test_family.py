@@ -317,6 +317,14 @@ def test_the_readmes_domain_adapter_fills_its_gap(minilm, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 5
 
 
+@pytest.mark.parametrize("words", [("--also", "x"), ("--threshold-of", "D=0.5"), ("--threshold", "0.5")])
+def test_a_domain_adapter_is_no_tagger(minilm, tmp_path, capsys, words):
+    (tmp_path / "a.txt").write_text("of")
+    code, out, err = command(capsys, "openmed_ner/dapt-minilm", tmp_path / "a.txt", *words)
+    assert (code, out) == (2, "")
+    assert f"{words[0]} is for taggers" in err
+
+
 def test_the_packaged_tagger_finds_its_entities(minilm):
     """On its real base, where that has been fetched; without any corpus."""
     tagger = zoo.load("openmed_ner/ncbi-disease-minilm")

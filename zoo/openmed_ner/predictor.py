@@ -99,9 +99,10 @@ def predict(tagger: ReleasedTagger | ReleasedMaskedLM, args: argparse.Namespace)
     """
     _check(args)
     if isinstance(tagger, ReleasedMaskedLM):
-        for option in ("format", "out", "also"):
+        for option in ("format", "out", "also", "threshold", "threshold_of"):
             if getattr(args, option):
-                raise UserError(f"--{option} is for taggers: {tagger.info.name} fills gaps and measures perplexity")
+                given = option.replace("_", "-")
+                raise UserError(f"--{given} is for taggers: {tagger.info.name} fills gaps and measures perplexity")
         return predict_rows(tagger, read_sources(args.input, args.read_as))
     several = Taggers([tagger, *(_also(name) for name in args.also)], args.threshold, args.threshold_of)
     if args.out and args.format == "jsonl":
