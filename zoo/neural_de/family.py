@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+from zoo.core import hub
 from zoo.core.bench import interleaved
-from zoo.core.release import Release
+from zoo.core.errors import UserError
+from zoo.core.release import Release, read_release
 from zoo.core.task import Card, Family, Split
 from zoo.neural_de.config import NodeClassifierConfig
 from zoo.neural_de.data import image_records
-from zoo.neural_de.predictor import ClassifierPredictor, predict_rows
+from zoo.neural_de.predictor import ClassifierPredictor, predict_rows, read_images
 from zoo.neural_de.tables import TABLES
 from zoo.neural_de.task import NodeClassifierTask
 
@@ -49,8 +52,35 @@ def measures(releases: Sequence[Release]) -> list[dict[str, float]]:
     return [{"predict_seconds": timings[str(i)].ms / 1e3} for i in range(len(releases))]
 
 
+def predict_arguments(parser: argparse.ArgumentParser) -> None:
+    """The family's options of ``zoo predict``."""
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the solve: accepted and rejected steps, error and stiffness"
+    )
+    parser.add_argument("--beside", metavar="MODEL", help="with --plot: another model whose solve is drawn beside")
+
+
 def predict(predictor: ClassifierPredictor, args: argparse.Namespace) -> list[dict[str, Any]]:
-    return predict_rows(predictor, args.input)
+    """One row an image, and the picture where it was asked for; UserError for what :mod:`zoo.neural_de.trajectory` refuses."""
+    if args.beside is not None and args.plot is None:
+        raise UserError(f"--beside {args.beside} goes with --plot FILE")
+    if args.plot is None:
+        return predict_rows(predictor, read_images(args.input))
+    from zoo.neural_de.trajectory import check_path, draw, trajectory
+
+    check_path(args.plot)
+    others = [] if args.beside is None else [_classifier(args.beside)]
+    images = read_images(args.input)
+    rows = predict_rows(predictor, images)
+    draw([(p.info.name, trajectory(p, images)) for p in (predictor, *others)], args.plot)
+    return rows
+
+
+def _classifier(name: str) -> ClassifierPredictor:
+    found = read_release(hub.resolve(name))
+    if found.info.family != "neural_de":
+        raise UserError(f"--beside {name}: it is a model of {found.info.family}, not of neural_de")
+    return ClassifierPredictor(found)
 
 
 def _bench() -> list[dict[str, Any]]:
@@ -68,6 +98,7 @@ FAMILY = Family(
     card=card,
     predictor=ClassifierPredictor,
     predict=predict,
+    predict_arguments=predict_arguments,
     tables=TABLES,
     benches={"neural_de": _bench},
     measures=measures,

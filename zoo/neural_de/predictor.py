@@ -123,9 +123,8 @@ def read_images(source: str) -> np.ndarray:
     return np.asarray(rows, np.float32)
 
 
-def predict_rows(predictor: ClassifierPredictor, source: str) -> list[dict[str, Any]]:
+def predict_rows(predictor: ClassifierPredictor, images: np.ndarray) -> list[dict[str, Any]]:
     """``zoo predict``: one row an image."""
-    images = read_images(source)
     probabilities = predictor.predict_proba(images)
     return [
         {"index": i, "class": int(p.argmax()), "probability": round(float(p.max()), 6)}
