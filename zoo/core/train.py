@@ -57,9 +57,8 @@ def run(config: BaseConfig, command: str) -> dict[str, Any]:
     folder = result.folder / "release"
     (written,) = distributed.from_primary([distributed.primary() and result.already and _describes(folder, result)])
     if not written:
-        splits = getattr(
-            task, "reported", tuple(Split)
-        )  # a task may spare the release a split that is dear to evaluate
+        # A task may spare the release a split that is dear to evaluate.
+        splits = getattr(task, "reported", tuple(Split))
         metrics = evaluate_params(task, result.params, splits)
         distributed.primary_does(lambda: write(folder, member, task, result, metrics, command))
     info = release.read_release(folder).info
