@@ -1,5 +1,7 @@
 """Fine-tuning: examples, batches, scores against seqeval, and a short run that learns."""
 
+from types import SimpleNamespace
+
 import jax
 import numpy as np
 import pytest
@@ -169,6 +171,28 @@ def test_a_short_run_learns_with_a_frozen_base(tmp_path, lexicon_folder, corpus_
     metrics = Evaluator(task, graphdef, frozen)(result.params, Split.TEST)
     assert metrics["f1"] > 95
     assert set(metrics) == {"precision", "recall", "f1", "f1_partial"}
+
+
+def test_corpora_of_as_many_labels_share_a_program(tmp_path, lexicon_folder, monkeypatch):
+    """The loss on one corpus traces to the same program as on another, and gives each its own mean."""
+    from zoo.openmed_ner import task as module
+
+    programs, means = [], []
+    for text in ("fever/B-D of/O", "the/O fever/B-D cells/O of/O"):
+        read = lambda split, text=text: ([sentence(text)], Report())  # noqa: E731
+        monkeypatch.setattr(module, "corpus", lambda name, read=read: SimpleNamespace(read=read))
+        task = module.TaggerTask(experiment(tmp_path, lexicon_folder))
+        graphdef, state = nnx.split(task.init(jax.random.key(0)))
+        batch = {**task.records(Split.TRAIN).take(np.array([0])), "weight": np.ones(1, np.float32)}
+        means.append(batch["mean_labels"].tolist())
+
+        def loss(state, batch, graphdef=graphdef, task=task):
+            model = nnx.merge(graphdef, state)
+            return task.loss(model, batch, step=jax.numpy.zeros((), "int32"), key=jax.random.key(0))[0]
+
+        programs.append(str(jax.make_jaxpr(loss)(state, batch)))
+    assert means == [[2.0], [4.0]]
+    assert programs[0] == programs[1]
 
 
 def test_settings_that_are_refused():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 
@@ -76,13 +77,16 @@ class TaggedRecords:
         """Pieces of each example, special ones included."""
         return np.asarray([len(w) + 2 for w in self.windows])
 
-    @property
+    @functools.cached_property
     def mean_labels(self) -> float:
         """Labelled pieces of a mean example."""
         return sum(int((target != IGNORED).sum()) for target in self._targets) / len(self.windows)
 
     def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
-        """int32 input_ids, attention_mask, labels (IGNORED where there is none), (batch, length of a fixed set); split, (batch,)."""
+        """int32 input_ids, attention_mask, labels (IGNORED where there is none), (batch, length of a fixed set); split, (batch,).
+
+        And float32 mean_labels, (batch,): as data, so that every corpus of as many labels is trained by the same compiled step.
+        """
         chosen = [self.windows[int(i)] for i in indices]
         length = padded_length(max(len(w) for w in chosen) + 2, self.max_length, LENGTHS)
         shape = (len(chosen), length)
@@ -99,7 +103,8 @@ class TaggedRecords:
             own = slice(w.own_start - w.start + 1, w.own_end - w.start + 1)
             labels[row, own] = self._targets[w.document][w.own_start : w.own_end]
         number = np.full(len(chosen), list(Split).index(self.split), np.int32)
-        return {"input_ids": ids, "attention_mask": mask, "labels": labels, "split": number}
+        mean = np.full(len(chosen), self.mean_labels, np.float32)
+        return {"input_ids": ids, "attention_mask": mask, "labels": labels, "split": number, "mean_labels": mean}
 
     def fingerprint(self) -> str:
         """A hash of sentences, tags, tokenizer and length."""

@@ -120,7 +120,7 @@ class TaggerTask:
         logits = model(batch["input_ids"], batch["attention_mask"], key=key)
         labels = batch["labels"]
         each = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
-        each = jnp.where(labels == IGNORED, 0.0, each).sum(-1) / self.records(Split.TRAIN).mean_labels
+        each = jnp.where(labels == IGNORED, 0.0, each).sum(-1) / batch["mean_labels"]
         weight = batch["weight"]
         loss = (each * weight).sum() / jnp.maximum(weight.sum(), 1e-30)
         return loss, {}
