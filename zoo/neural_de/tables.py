@@ -123,8 +123,8 @@ def mnist_node() -> Table:
         curves=("accuracy", "nfe"),
         evaluate=_numbers,
         reduced={
-            "quick": "400 steps of 512 images (3.7 epochs), the coefficients' schedules over that run, gradients clipped at norm 1 where a term "
-            "regularises, 1 seed; the paper: 75 epochs, 3 seeds"
+            "quick": "400 steps of 512 images (3.7 epochs), the coefficients' schedules over that run, gradients clipped at norm 1 "
+            "where a term regularises, 1 seed; the paper: 75 epochs, 3 seeds"
         },
         overrides={"quick": ("trainer.steps=400", "trainer.eval_every=200", "trainer.log_every=20"), "paper": ()},
         chart=_pareto("Neural ODE on MNIST, 400 steps: accuracy against evaluations"),
