@@ -21,9 +21,15 @@ def refused(*overrides: str, config_dirs: tuple[Path, ...] = ()) -> str:
     return text
 
 
+NEEDED = {"orbnet/denali": ("data.folder=labels",)}  # what only the user knows
+
+
 @pytest.mark.parametrize("name", experiments())
 def test_every_experiment_composes(name: str) -> None:
-    config = typed(compose([name]))
+    needed = NEEDED.get(name, ())
+    for value in needed:
+        assert f"{value.split('=')[0]} has no value" in refused(name)
+    config = typed(compose([name, *needed]))
     assert config.name == name
     assert config.family == name.split("/")[0]
 
