@@ -117,7 +117,10 @@ def test_padding_changes_neither_the_loss_nor_its_gradient() -> None:
 
 
 def test_pseudo_huber_has_its_limits() -> None:
-    assert float(pseudo_huber(jnp.array(0.01), 1.0)) == pytest.approx(1e-4, rel=2e-2)
+    assert float(pseudo_huber(jnp.array(0.01), 1.0)) == pytest.approx(1e-4, rel=1e-4)
+    assert float(pseudo_huber(jnp.array(0.01), 1e6)) == pytest.approx(1e-4, rel=1e-6)  # squares, in float32 too
+    x, d = np.float64(2.5), np.float64(0.7)
+    assert float(pseudo_huber(jnp.array(x), d)) == pytest.approx(2 * d * d * (np.sqrt(1 + (x / d) ** 2) - 1), rel=1e-6)
     assert float(pseudo_huber(jnp.array(1e4), 1.0)) == pytest.approx(2e4, rel=1e-3)
     assert float(jax.grad(pseudo_huber)(0.0, 1.0)) == 0.0
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 def pseudo_huber(x: jax.Array, delta: jax.Array | float) -> jax.Array:
     """2 d^2 (sqrt(1 + (x / d)^2) - 1): x^2 where |x| << d, 2 d |x| far out."""
-    return 2.0 * delta * delta * (jnp.sqrt(1.0 + (x / delta) ** 2) - 1.0)
+    return 2.0 * x * x / (jnp.sqrt(1.0 + (x / delta) ** 2) + 1.0)  # the same without its cancellation
 
 
 def combination_loss(

@@ -161,7 +161,8 @@ class EnergyTask:
             )
             error = np.einsum("etm,em->et", batch["rows"], energy) - batch["target"]
             for name, own in combined.items():
-                chosen = (np.asarray(batch["share"]) > 0) & (real & (kind == KINDS.index(name)))[:, None]
+                known = (np.asarray(batch["rows"]) != 0).any(-1)  # whatever it weighs in the loss
+                chosen = known & (real & (kind == KINDS.index(name)))[:, None]
                 own.append(np.stack([error[chosen], -np.asarray(batch["target"])[chosen]]))
         group, residual, energy, kind = np.concatenate(singles, 1)
         found = {"structures": float(len(group)), "groups": float(len(np.unique(group)))}

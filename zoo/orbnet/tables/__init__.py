@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from zoo.core.tables import Table
-from zoo.orbnet.tables import gmtkn55, hutchison, s66x10, speed, tautobase, torsionnet500
+from zoo.orbnet.tables import ablation, gmtkn55, hutchison, s66x10, speed, tautobase, torsionnet500
 
 TABLES: dict[str, Callable[[], Table]] = {
     "torsionnet500": torsionnet500.table,
@@ -14,4 +14,5 @@ TABLES: dict[str, Callable[[], Table]] = {
     "gmtkn55": gmtkn55.table,
     "tautobase": tautobase.table,
     "speed": speed.table,
+    "ablation": ablation.table,
 }
