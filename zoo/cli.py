@@ -1,8 +1,8 @@
 """The command line: ``zoo train | evaluate | compare | predict | list | show | reproduce | bench | doctor``.
 
 Every command takes --json: one JSON document on stdout and nothing else there. Progress and logs go to stderr. A user's mistake is
-one line on stderr and exit status 2, a failed run 1, Ctrl-C 130. Commands import what they need when they run, so that
-``zoo --help`` stays quick.
+one line on stderr and exit status 2, a failed run or a file answered in part 1, Ctrl-C 130. Commands import what they need when
+they run, so that ``zoo --help`` stays quick.
 """
 
 from __future__ import annotations
@@ -357,6 +357,9 @@ def _predict(args: argparse.Namespace) -> None:
         _print_json(rows)
     elif rows:
         _print_table(list(rows[0]), [[_number(v) for v in row.values()] for row in rows])
+    if incomplete := getattr(args, "incomplete", ""):  # all that could be answered stands above
+        sys.stdout.flush()
+        raise ZooError(incomplete)
 
 
 def _list(args: argparse.Namespace) -> None:

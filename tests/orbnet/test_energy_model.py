@@ -165,16 +165,18 @@ def test_rows_of_a_file_with_a_bad_entry(trained, tmp_path: Path, capsys, predic
     path.write_text(
         frame("OHH", longer, "name=long") + frame("SHH", SULFIDE, "name=sulfide") + frame("OHH", WATER, "name=short")
     )
-    status, out, _ = predict(capsys, str(trained[0]), str(path), "--json", "--rank")
+    status, out, err = predict(capsys, str(trained[0]), str(path), "--json", "--rank")
     rows = {row["name"]: row for row in json.loads(out)}
-    assert status == 0
+    assert status == 1
+    assert err == "zoo: 1 of 3 molecules have no energy\n"
     assert rows["sulfide"]["energy_hartree"] is None
     assert "never saw S" in rows["sulfide"]["error"]
     energies = predictor.energies([Molecule.from_angstrom("OHH", x) for x in (longer, WATER)])
     low, high = sorted(("long", "short"), key=lambda n: rows[n]["energy_hartree"])
     assert (rows[low]["rank"], rows[high]["rank"]) == (1, 2)
     assert rows[high]["relative_kcal"] == pytest.approx(np.ptp(energies) * HARTREE_KCAL)
-    _, out, _ = predict(capsys, str(trained[0]), str(path), "--csv", "--fallback", "gfn1")
+    status, out, _ = predict(capsys, str(trained[0]), str(path), "--csv", "--fallback", "gfn1")
+    assert status == 0
     table = list(csv.DictReader(io.StringIO(out)))
     _, shown, err = predict(capsys, str(trained[0]), str(path))
     assert f"{energies[1]:.8f}" in shown

@@ -30,6 +30,8 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
 def predict(predictor: EnergyPredictor, args: argparse.Namespace) -> list[dict[str, Any]] | str:
     """Rows, as numbers or for a terminal, or CSV text where it was asked for.
 
+    Where some molecules have no energy, ``args.incomplete`` says so, and the command ends with status 1 after its rows.
+
     Raises:
         UserError: an unreadable file, --csv beside --json, or a file without one molecule that has an energy.
     """
@@ -38,6 +40,8 @@ def predict(predictor: EnergyPredictor, args: argparse.Namespace) -> list[dict[s
     rows = predict_rows(
         predictor, args.input, args.charge, args.spin, rank=args.rank, fallback=args.fallback, workers=args.workers
     )
+    if missing := sum(row["energy_hartree"] is None for row in rows):
+        args.incomplete = f"{missing} of {len(rows)} molecules have no energy"
     if args.csv:
         return as_csv(rows)
     return rows if args.json else for_reading(rows)
