@@ -126,6 +126,8 @@ def test_one_of_corpus_and_folder():
             TaggerDataConfig(**given)
     with pytest.raises(ValueError, match="valid_limit=0"):
         TaggerDataConfig(corpus="x", valid_limit=0)
+    with pytest.raises(ValueError, match="empties=-1"):
+        TaggerDataConfig(corpus="x", empties=-1.0)
     config = typed(
         compose(["openmed_ner/ncbi-disease-minilm", "data.corpus=null", "data.folder=mine", "name=openmed_ner/mine"])
     )
@@ -160,6 +162,21 @@ def test_limits_keep_the_first_sentences(tmp_path, lexicon_folder):
     (tmp_path / "train.tsv").write_text("of\tO\n")
     with pytest.raises(UserError, match="its training sentences have no entity"):
         TaggerTask(experiment(tmp_path, lexicon_folder, tmp_path))
+
+
+@pytest.mark.parametrize(("ratio", "kept"), [(0.0, ""), (0.5, "0"), (1.0, "04"), (2.0, "0246"), (99.0, "01234567")])
+def test_sentences_without_an_entity_are_thinned_evenly(tmp_path, lexicon_folder, ratio, kept):
+    from zoo.openmed_ner.task import TaggerTask
+
+    lines = [f"empty{i}\tO\n" for i in range(8)]
+    lines[3:3] = ["fever\tB-D\n", "fever\tB-D\n"]
+    for split in SPLITS:
+        (tmp_path / f"{split}.tsv").write_text("\n".join(lines))
+    task = TaggerTask(experiment(tmp_path, lexicon_folder, tmp_path, empties=ratio))
+    found = words(task.records(Split.TRAIN).sentences)
+    assert [w for w in found if w != "fever"] == [f"empty{i}" for i in kept]
+    assert found.count("fever") == 2
+    assert len(task.records(Split.VALID).sentences) == len(task.records(Split.TEST).sentences) == 10
 
 
 @pytest.mark.parametrize("layout", ["tokens", "brat"])

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import json
+import os
 import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from zoo.core import machine
 from zoo.core.config import nearest
-from zoo.core.errors import UserError
+from zoo.core.errors import UserError, ZooError
+from zoo.core.progress import say
+
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,45 @@ def row(
         "ratio": None if peer_ms is None else round(peer_ms / ours.ms, 3),
         **more,
     }
+
+
+def by_threads(module: str, *arguments: str, threads: Sequence[int] = (1, 2)) -> list[dict[str, Any]]:
+    """Rows of a module that prints them as JSON, run once for each number of threads, which is a process's own.
+
+    Args:
+        module: what ``python -m`` runs.
+        arguments: its arguments.
+        threads: how many; more than this process has cores are left out with a line on stderr.
+
+    Returns:
+        the rows, each with its "threads".
+
+    Raises:
+        ZooError: a process that failed.
+    """
+    rows: list[dict[str, Any]] = []
+    for count in threads:
+        if count > machine.cores():
+            say(f"{count} threads: this process may use {machine.cores()} core, left out")
+            continue
+        say(f"{count} thread{'s' if count > 1 else ''}")
+        limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(count))
+        done = subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            env={**os.environ, **limits, "XLA_FLAGS": ONE_THREAD if count == 1 else ""},
+            stdout=subprocess.PIPE, text=True, check=False, preexec_fn=_on_cores(count),
+        )  # fmt: skip
+        if done.returncode:
+            raise ZooError(f"{module} with {count} threads ended with status {done.returncode}: its words are above")
+        rows += [{**one, "threads": count} for one in json.loads(done.stdout)]
+    return rows
+
+
+def _on_cores(threads: int) -> Callable[[], None] | None:
+    """XLA takes a thread for each core that it may use; one thread is a flag of its own, and free to move."""
+    if threads == 1 or not hasattr(os, "sched_setaffinity"):
+        return None
+    return lambda: os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
 
 
 def benches() -> dict[str, Callable[..., list[dict[str, Any]]]]:

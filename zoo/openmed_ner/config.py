@@ -53,14 +53,17 @@ class TaggerDataConfig:
     """What is learnt: ``corpus``, one of the catalogue, or ``folder``, the user's own (token files or BRAT; see
     ``corpora/folder.py``). ``max_length``: the longest input in pieces; longer sentences are cut into windows, never short.
     ``limit`` keeps only so many training sentences (a reduction that results must state), ``valid_limit`` so many of those that
-    training is watched with. ``types`` are the entity types in the order of the head; null takes those of the training
-    sentences, and a release states them, so that it is used without its corpus."""
+    training is watched with. ``empties``: of training sentences without an entity at most so many are kept for each one with an
+    entity, spread evenly; null keeps all. Where entities are rare a short run else learns to find none. ``types`` are the entity
+    types in the order of the head; null takes those of the training sentences, and a release states them, so that it is used
+    without its corpus."""
 
     corpus: str | None = None
     folder: str | None = None
     max_length: int = 128
     limit: int | None = None
     valid_limit: int | None = None
+    empties: float | None = None
     types: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -72,6 +75,8 @@ class TaggerDataConfig:
         for name in ("limit", "valid_limit"):
             value = getattr(self, name)
             require(value is None or value >= 1, f"{name}={value}: it must be at least 1, or null for all")
+        empties = self.empties
+        require(empties is None or empties >= 0, f"empties={empties}: it must be at least 0, or null for all")
         types = self.types
         require(
             types is None or (bool(types) and list(types) == sorted(set(types)) and "" not in types),

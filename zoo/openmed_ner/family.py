@@ -7,6 +7,7 @@ from typing import Any
 from zoo.core.release import Release
 from zoo.core.task import Card, Family, Task
 from zoo.openmed_ner.base import BASES
+from zoo.openmed_ner.benches import openmed_ner_rows
 from zoo.openmed_ner.config import TaggerConfig
 from zoo.openmed_ner.corpora.catalogue import corpus
 from zoo.openmed_ner.energy import SENTENCE
@@ -69,6 +70,10 @@ def tagger_card(config: TaggerConfig) -> Card:
     ]
     if data.limit is not None:
         limits.append(f"Trained on the first {data.limit} training sentences alone.")
+    if data.empties is not None:
+        limits.append(
+            f"Of the training sentences without an entity at most {data.empties:g} were used for each one with an entity."
+        )
     if data.valid_limit is not None:
         limits.append(
             f"Watched, and its validation scores taken, on the first {data.valid_limit} sentences of devel alone."
@@ -105,4 +110,5 @@ FAMILY = Family(
     predict=predict,
     predict_arguments=predict_arguments,
     tables=TABLES,
+    benches={"openmed_ner": openmed_ner_rows},
 )

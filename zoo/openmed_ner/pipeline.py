@@ -152,6 +152,10 @@ class Tagger:
             out.append(log_p)
         return out
 
+    def model(self) -> TokenClassifier:
+        """The token classifier, for example to save it."""
+        return nnx.merge(self._graphdef, self._state)
+
     def _run(self, todo: list[Window], ids: list[np.ndarray]) -> Iterator[tuple[list[Window], np.ndarray]]:
         t = self.tokenizer
         made = batches(todo, ids, cls=t.cls, sep=t.sep, pad=t.pad, limit=self.window, tokens=self.batch_tokens)
@@ -191,6 +195,11 @@ _EMPTY = Pieces(np.zeros(0, np.int32), np.zeros((0, 2), np.int32), np.zeros(0, n
 @functools.partial(jax.jit, static_argnums=0)
 def _forward(graphdef: Any, state: Any, input_ids: jax.Array, attention_mask: jax.Array) -> jax.Array:
     return nnx.merge(graphdef, state)(input_ids, attention_mask)
+
+
+def compiled_programs() -> int:
+    """How many programs tagging has compiled in this process: one for each model and shape."""
+    return _forward._cache_size()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def tagger_from_folder(folder: str | Path, **settings: Any) -> Tagger:

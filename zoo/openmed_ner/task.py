@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -20,6 +20,7 @@ from zoo.openmed_ner.config import TaggerConfig
 from zoo.openmed_ner.convert import load_token_classifier
 from zoo.openmed_ner.corpora.catalogue import corpus
 from zoo.openmed_ner.corpora.folder import read_folder
+from zoo.openmed_ner.corpora.records import Sentence
 from zoo.openmed_ner.encoders.common import TokenClassifier
 from zoo.openmed_ner.energy import run_facts
 from zoo.openmed_ner.examples import IGNORED, LengthSampler, TaggedRecords
@@ -30,6 +31,14 @@ from zoo.openmed_ner.scoring import f1_scores
 from zoo.openmed_ner.tokenize import Tokenizer
 
 _FILES = {Split.TRAIN: "train", Split.VALID: "devel", Split.TEST: "test"}
+
+
+def fewer_empties(sentences: Sequence[Sentence], ratio: float) -> list[Sentence]:
+    """The sentences with an entity, and of the others at most ``ratio`` times as many, spread evenly, in their order."""
+    empty = [i for i, s in enumerate(sentences) if not s.entities]
+    count = min(len(empty), round(ratio * (len(sentences) - len(empty))))
+    kept = {empty[i * len(empty) // count] for i in range(count)}
+    return [s for i, s in enumerate(sentences) if s.entities or i in kept]
 
 
 class TaggerTask:
@@ -81,7 +90,8 @@ class TaggerTask:
         else:
             sentences, _ = corpus(str(data.corpus)).read(name)
         most = {Split.TRAIN: data.limit, Split.VALID: data.valid_limit}.get(split)
-        return sentences[:most]
+        kept = sentences[:most]
+        return kept if split is not Split.TRAIN or data.empties is None else fewer_empties(kept, data.empties)
 
     def init(self, key: jax.Array) -> TokenClassifier:
         settings = self.config.model
