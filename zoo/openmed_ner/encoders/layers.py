@@ -131,6 +131,28 @@ def attention_bias(mask: jax.Array, segments: jax.Array | None) -> jax.Array:
     return jnp.where(visible, 0.0, MASKED).astype(jnp.float32)
 
 
+@jax.custom_vjp
+def softmax(x: jax.Array) -> jax.Array:
+    """Softmax over the last axis, with y (g - sum(y g)) as its gradient.
+
+    jax.nn.softmax gives the same numbers; what XLA makes of its gradient took a seventh of a training step on a CPU.
+    """
+    shifted = jnp.exp(x - x.max(-1, keepdims=True))
+    return shifted / shifted.sum(-1, keepdims=True)
+
+
+def _softmax_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    y = softmax(x)
+    return y, y
+
+
+def _softmax_backward(y: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+    return (y * (g - (y * g).sum(-1, keepdims=True)),)
+
+
+softmax.defvjp(_softmax_forward, _softmax_backward)
+
+
 def attention(
     q: jax.Array, k: jax.Array, v: jax.Array, bias: jax.Array, *, heads: int, rate: float, key: jax.Array | None
 ) -> jax.Array:
@@ -153,6 +175,6 @@ def attention(
         return x.reshape(batch, length, heads, d).transpose(0, 2, 1, 3)
 
     scores = jnp.einsum("bhqd,bhkd->bhqk", by_head(q * (1.0 / math.sqrt(d))), by_head(k)) + bias
-    weights = dropout(jax.nn.softmax(scores, axis=-1), rate, key)
+    weights = dropout(softmax(scores), rate, key)
     mixed = jnp.einsum("bhqk,bhkd->bhqd", weights, by_head(v))
     return mixed.transpose(0, 2, 1, 3).reshape(batch, length, hidden)
