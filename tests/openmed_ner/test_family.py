@@ -382,7 +382,7 @@ class Page(HTMLParser):
     def handle_endtag(self, tag):
         opened, attrs, at = self.inside.pop()
         assert opened == tag
-        if tag == "mark":
+        if tag == "mark" and "data-label" in attrs:
             self.marks.append((at, len(self.text), attrs["data-label"]))
 
     def handle_data(self, data):
@@ -399,7 +399,8 @@ def test_html_shows_every_character_and_runs_nothing():
     page.close()
     assert page.text == NASTY.replace("\x00", "\ufffd")
     assert page.marks == [(*place, "Gene/<Protein>") for place in places]
-    assert set(page.tags) <= {"html", "head", "meta", "title", "style", "body", "h1", "section", "h2", "div", "mark"}
+    allowed = {"html", "head", "meta", "title", "style", "body", "h1", "ul", "li", "section", "h2", "div", "mark"}
+    assert set(page.tags) <= allowed
     assert not re.search(r"https?:|src=|href=|url\(", source)
 
 
@@ -419,6 +420,17 @@ def test_html_escapes_names_too():
     page = to_html([tagged("a", (0, 1), name="<img src=x>", label='"onload="')])
     assert "<img" not in page
     assert 'data-label="&quot;onload=&quot;"' in page
+
+
+def test_html_counts_the_entities_of_each_type():
+    two = tagged("ab cd", (0, 1), (3, 4), label="Y"), tagged("e", (0, 1), label="A & B")
+    page = to_html(two)
+    assert re.findall(r'<li><mark class="(t\d)">(.*?)</mark> (\d+)</li>', page) == [
+        ("t0", "A &amp; B", "1"),
+        ("t1", "Y", "2"),
+    ]
+    assert len(set(re.findall(r"mark\.t\d \{ background: hsl\((\d+)", page))) == 2
+    assert "<li>none found</li>" in to_html([tagged("nothing")])
 
 
 def test_brat_cuts_at_line_ends_and_reads_back(tmp_path):

@@ -6,6 +6,7 @@ import html
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,20 +68,33 @@ def to_brat(tagged: Sequence[Tagged]) -> str:
 
 
 _STYLE = """\
-body { font: 16px/1.7 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
-h1 { font-size: 1.3rem; } h2 { font-size: 1rem; color: #555; margin: 2rem 0 .3rem; }
+:root { color-scheme: light dark; --lightness: 86%; --ink: #1b1b1b; --quiet: #555; --label: #484848; --page: #fff; }
+@media (prefers-color-scheme: dark) { :root { --lightness: 25%; --ink: #e6e6e6; --quiet: #aaa; --label: #d2d2d2; --page: #16181b; } }
+body { font: 16px/1.9 system-ui, sans-serif; max-width: 52rem; margin: 2rem auto; padding: 0 1rem;
+  color: var(--ink); background: var(--page); }
+h1 { font-size: 1.3rem; margin: 0 0 .3rem; } h2 { font-size: 1rem; color: var(--quiet); margin: 2rem 0 .3rem; }
+.types { margin: 0; padding: 0; list-style: none; font-size: .85rem; } .types li { display: inline-block; margin-right: 1em; }
 .text { white-space: pre-wrap; overflow-wrap: anywhere; }
-mark { color: inherit; border-radius: .25rem; padding: .1rem .25rem; }
-mark::after { content: attr(data-label); font-size: .65em; font-weight: 600; margin-left: .35em; color: #444; }
+mark { color: inherit; border-radius: .25rem; padding: .1rem .25rem;
+  -webkit-box-decoration-break: clone; box-decoration-break: clone; }
+.text mark::after { content: attr(data-label); font-size: .65em; font-weight: 600; margin-left: .35em; color: var(--label);
+  white-space: nowrap; }
+@media print { mark { -webkit-print-color-adjust: exact; print-color-adjust: exact; } }
 """
 
 
 def to_html(tagged: Sequence[Tagged]) -> str:
-    """One page with nothing to fetch and no script: the texts with their entities marked, label and score beside them."""
-    labels = sorted({e.label for t in tagged for e in t.entities})
+    """One page with nothing to fetch and no script: how many of each type, and the texts with their entities marked, label and
+    score beside them; it follows the reader's choice of light or dark."""
+    counts = Counter(e.label for t in tagged for e in t.entities)
+    number = {label: i for i, label in enumerate(sorted(counts))}
     # Hues by the golden angle: neighbours in the list differ most.
-    colours = [f"mark.t{i} {{ background: hsl({i * 137.5 % 360:.0f} 75% 84%); }}" for i in range(len(labels))]
-    number = {label: i for i, label in enumerate(labels)}
+    colours = [
+        f"mark.t{i} {{ background: hsl({(205 + i * 137.5) % 360:.0f} 70% var(--lightness)); }}" for i in number.values()
+    ]
+    types = "".join(
+        f'<li><mark class="t{i}">{_shown(label)}</mark> {counts[label]}</li>' for label, i in number.items()
+    )
     sections = "".join(
         f'<section>\n<h2>{_shown(t.id)}</h2>\n<div class="text" dir="auto">{_marked(t, number)}</div>\n</section>\n'
         for t in tagged
@@ -89,8 +103,8 @@ def to_html(tagged: Sequence[Tagged]) -> str:
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<title>Entities</title>\n'
-        f"<style>\n{_STYLE}" + "\n".join(colours) + f"\n</style>\n</head>\n<body>\n<h1>Entities</h1>\n{sections}"
-        "</body>\n</html>\n"
+        f"<style>\n{_STYLE}" + "\n".join(colours) + "\n</style>\n</head>\n<body>\n<h1>Entities</h1>\n"
+        f'<ul class="types">{types or "<li>none found</li>"}</ul>\n{sections}</body>\n</html>\n'
     )
 
 
