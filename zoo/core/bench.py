@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
@@ -9,7 +10,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,22 +109,30 @@ def by_threads(module: str, *arguments: str, threads: Sequence[int] = (1, 2)) ->
             continue
         say(f"{count} thread{'s' if count > 1 else ''}")
         limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(count))
-        done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            env={**os.environ, **limits, "XLA_FLAGS": ONE_THREAD if count == 1 else ""},
-            stdout=subprocess.PIPE, text=True, check=False, preexec_fn=_on_cores(count),
-        )  # fmt: skip
+        with _on_cores(count):
+            done = subprocess.run(
+                [sys.executable, "-m", module, *arguments],
+                env={**os.environ, **limits, "XLA_FLAGS": ONE_THREAD if count == 1 else ""},
+                stdout=subprocess.PIPE, text=True, check=False,
+            )  # fmt: skip
         if done.returncode:
             raise ZooError(f"{module} with {count} threads ended with status {done.returncode}: its words are above")
         rows += [{**one, "threads": count} for one in json.loads(done.stdout)]
     return rows
 
 
-def _on_cores(threads: int) -> Callable[[], None] | None:
-    """XLA takes a thread for each core that it may use; one thread is a flag of its own, and free to move."""
+@contextlib.contextmanager
+def _on_cores(threads: int) -> Iterator[None]:
+    """What starts within has so many cores: XLA takes a thread for each. One thread is a flag of its own, and free to move."""
     if threads == 1 or not hasattr(os, "sched_setaffinity"):
-        return None
-    return lambda: os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+        yield
+        return
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(mine)[:threads])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, mine)
 
 
 def benches() -> dict[str, Callable[..., list[dict[str, Any]]]]:

@@ -78,7 +78,7 @@ def step_rows(count: int, repeats: int) -> list[dict[str, Any]]:
 
     encoder = nnx.merge(graphdef, params, frozen).config
     shapes = [batch["input_ids"].shape for batch in made]
-    flops = sum(step_flops(encoder, lora, rows, length, task.labels.size) for rows, length in shapes)
+    flops = sum(step_flops(encoder, lora.rank, rows, length, task.labels.size) for rows, length in shapes)
     product, product_flops = _product(encoder)
     functions: dict[str, Callable[[], Any]] = {"ours": ours, "product": product}
     if not peer.absent():
