@@ -21,7 +21,7 @@ from zoo.core.task import Split
 from zoo.core.train import typed
 from zoo.neural_de import data
 from zoo.neural_de.classifier import forward, rms_norm
-from zoo.neural_de.config import CoefficientConfig, SolverConfig
+from zoo.neural_de.config import CoefficientConfig, RegularizeConfig, SolverConfig
 from zoo.neural_de.data import ImageDataConfig, image_records
 from zoo.neural_de.models import NodeClassifier, TimeLinear
 from zoo.neural_de.task import NodeClassifierTask, coefficient
@@ -45,6 +45,32 @@ def test_time_linear_is_the_concatenation() -> None:
     whole = jnp.concatenate([layer.kernel[...], layer.time[...][None]])
     expected = jnp.concatenate([x, jnp.full((4, 1), t)], axis=1) @ whole + layer.bias[...]
     np.testing.assert_allclose(layer(t, x), expected, atol=1e-6)
+
+
+def test_a_field_from_zero_leaves_the_images_and_can_learn(images: jax.Array) -> None:
+    model = NodeClassifier(64, 20, 10, rngs=nnx.Rngs(0), outer_scale=0.0)
+    graphdef, params = nnx.split(model)
+
+    def loss(params: nnx.State) -> jax.Array:
+        return jnp.sum(forward(nnx.merge(graphdef, params), images, SOLVER).logits ** 2)
+
+    out = forward(model, images, SOLVER)
+    np.testing.assert_allclose(out.logits, model.head(images), atol=1e-5)
+    assert int(out.rejected) == 0
+    gradient = jax.grad(loss)(params)
+    assert all(bool(jnp.isfinite(x).all()) for x in jax.tree.leaves(gradient))
+    assert float(jnp.abs(gradient["field"]["outer"]["kernel"][...]).max()) > 0
+
+
+def test_outer_is_what_independent_errors_before_the_outer_layer_are_multiplied_by(
+    model: NodeClassifier, images: jax.Array
+) -> None:
+    plan = RegularizeConfig(outer=CoefficientConfig(coefficient=1.0))
+    value = float(forward(model, images, SOLVER, regularize=plan).regularizers["outer"])
+    outer = model.field.outer
+    layer = np.concatenate([outer.kernel[...], outer.time[...][None], outer.bias[...][None]])
+    carried = np.random.default_rng(0).normal(size=(20_000, 22)) @ layer.astype(np.float64)
+    assert value == pytest.approx(np.mean(carried**2), rel=0.02)
 
 
 def test_forward_equals_stock_diffrax(model: NodeClassifier, images: jax.Array) -> None:

@@ -110,6 +110,10 @@ def forward(
     def mean(x: Any) -> Array:
         return jnp.mean(jnp.asarray(x, images.dtype))
 
+    if plan.outer is not None:
+        outer = model.field.outer
+        squares = sum(jnp.sum(part[...] ** 2) for part in (outer.kernel, outer.time, outer.bias))
+        values = {**values, "outer": squares / outer.bias.shape[0]}
     return Forward(
         logits=model.head(final),
         regularizers={name: mean(value) for name, value in values.items()},

@@ -15,14 +15,22 @@ INTEGRALS = ("taylor", "kinetic", "jacobian")
 
 @dataclass(frozen=True, kw_only=True)
 class NodeModelConfig:
-    """The paper's MNIST field: (d + 1) -> hidden -> d, tanh, time concatenated to both layers, then Linear d -> classes."""
+    """The paper's MNIST field: (d + 1) -> hidden -> d, tanh, time concatenated to both layers, then Linear d -> classes.
+
+    ``outer_scale`` and ``head_scale`` multiply the initial weights of the field's outer layer and of the readout: 1 is the paper's Glorot;
+    an outer layer of 0 starts from a field that does nothing, and behind a larger readout a smaller field does.
+    """
 
     hidden: int = 100
     classes: int = 10
+    outer_scale: float = 1.0
+    head_scale: float = 1.0
 
     def __post_init__(self) -> None:
         require(self.hidden >= 1, f"hidden={self.hidden}: it must be at least 1")
         require(self.classes >= 2, f"classes={self.classes}: it must be at least 2")
+        require(self.outer_scale >= 0, f"outer_scale={self.outer_scale}: it must be at least 0")
+        require(self.head_scale > 0, f"head_scale={self.head_scale}: it must be above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,8 +110,9 @@ class RegularizeConfig:
     """What is added to the loss, each term left out where it is null, and STEER.
 
     ``R_E`` = sum E h, ``R_E2`` = sum E^2, ``R_S`` = sum S h, ``S`` the stiffness without the step length (the original code's form);
-    ``local``; ``taylor`` (TayNODE); ``kinetic`` and ``jacobian`` (RNODE). ``steer`` is the half width b of the training end time,
-    drawn uniformly from (t1 - b, t1 + b); 0 switches it off.
+    ``local``; ``taylor`` (TayNODE); ``kinetic`` and ``jacobian`` (RNODE). ``outer`` is the mean over the state's entries of the sum of
+    squares of the field's outer weights (kernel, time, bias), which multiply an error of what enters them, round-off for one. ``steer``
+    is the half width b of the training end time, drawn uniformly from (t1 - b, t1 + b); 0 switches it off.
     """
 
     R_E: TermConfig | None = None
@@ -114,6 +123,7 @@ class RegularizeConfig:
     taylor: TaylorConfig | None = None
     kinetic: CoefficientConfig | None = None
     jacobian: CoefficientConfig | None = None
+    outer: CoefficientConfig | None = None
     steer: float = 0.0
 
     def __post_init__(self) -> None:
@@ -124,7 +134,7 @@ class RegularizeConfig:
 
     def terms(self) -> dict[str, CoefficientConfig]:
         """The terms that are on, by name."""
-        names = (*HEURISTICS, *INTEGRALS, "local")
+        names = (*HEURISTICS, *INTEGRALS, "local", "outer")
         return {name: term for name in names if (term := getattr(self, name)) is not None}
 
     def heuristics(self) -> dict[str, TermConfig]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -16,10 +18,12 @@ class TimeLinear(nnx.Module):
         features_in: size of x's last axis.
         features_out: size of the result's last axis.
         rngs: the source of the initial values, Glorot-uniform over (features_in + 1, features_out) as in the paper's code.
+        scale: what the initial values are multiplied by.
     """
 
-    def __init__(self, features_in: int, features_out: int, *, rngs: nnx.Rngs) -> None:
-        whole = jax.nn.initializers.glorot_uniform()(rngs.params(), (features_in + 1, features_out), jnp.float32)
+    def __init__(self, features_in: int, features_out: int, *, rngs: nnx.Rngs, scale: float = 1.0) -> None:
+        glorot = jax.nn.initializers.glorot_uniform()
+        whole = scale * glorot(rngs.params(), (features_in + 1, features_out), jnp.float32)
         self.kernel = nnx.Param(whole[:-1])
         self.time = nnx.Param(whole[-1])
         self.bias = nnx.Param(jnp.zeros((features_out,), jnp.float32))
@@ -37,11 +41,12 @@ class TanhField(nnx.Module):
         size: dimension of the state.
         hidden: width of the inner layer.
         rngs: the source of the initial values.
+        outer_scale: what the outer layer's are multiplied by.
     """
 
-    def __init__(self, size: int, hidden: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, size: int, hidden: int, *, rngs: nnx.Rngs, outer_scale: float = 1.0) -> None:
         self.inner = TimeLinear(size, hidden, rngs=rngs)
-        self.outer = TimeLinear(hidden, size, rngs=rngs)
+        self.outer = TimeLinear(hidden, size, rngs=rngs, scale=outer_scale)
 
     def __call__(self, t: ArrayLike, y: Array) -> Array:
         """State y of shape (..., size) at the scalar time t -> its derivative, same shape."""
@@ -56,9 +61,16 @@ class NodeClassifier(nnx.Module):
         hidden: width of the field's inner layer.
         classes: number of classes.
         rngs: the source of the initial values.
+        outer_scale, head_scale: what those of the field's outer layer and of the readout are multiplied by.
     """
 
-    def __init__(self, size: int, hidden: int, classes: int, *, rngs: nnx.Rngs) -> None:
-        self.field = TanhField(size, hidden, rngs=rngs)
+    def __init__(
+        self, size: int, hidden: int, classes: int, *, rngs: nnx.Rngs, outer_scale: float = 1.0, head_scale: float = 1.0
+    ) -> None:
+        self.field = TanhField(size, hidden, rngs=rngs, outer_scale=outer_scale)
         glorot = jax.nn.initializers.glorot_uniform()
-        self.head = nnx.Linear(size, classes, kernel_init=glorot, rngs=rngs)
+
+        def kernel(key: Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> Array:
+            return head_scale * glorot(key, shape, dtype)
+
+        self.head = nnx.Linear(size, classes, kernel_init=kernel, rngs=rngs)

@@ -34,7 +34,15 @@ class NodeClassifierTask:
 
     def init(self, key: Array) -> NodeClassifier:
         size = self.records(Split.TRAIN).images.shape[1]
-        return NodeClassifier(size, self.config.model.hidden, self.config.model.classes, rngs=nnx.Rngs(key))
+        shape = self.config.model
+        return NodeClassifier(
+            size,
+            shape.hidden,
+            shape.classes,
+            rngs=nnx.Rngs(key),
+            outer_scale=shape.outer_scale,
+            head_scale=shape.head_scale,
+        )
 
     def trainable(self) -> Any:
         return nnx.Param
