@@ -55,7 +55,7 @@ class Tagger:
         window: most pieces that the model sees at once, special ones included; None for the model's own limit.
         overlap: pieces shared by neighbouring windows; None for a quarter of the window.
         threshold: entities with a lower score are left out; a number, or one for each type.
-        batch_tokens: pieces of a batch: memory and speed.
+        batch_tokens: pieces of a batch: memory and speed. Small batches hold texts of about one length; a CPU wants no larger ones.
         default_type: the type of bare B and I labels.
 
     Raises:
@@ -71,7 +71,7 @@ class Tagger:
         window: int | None = None,
         overlap: int | None = None,
         threshold: float | dict[str, float] = 0.0,
-        batch_tokens: int = 4096,
+        batch_tokens: int = 1024,
         default_type: str = "ENTITY",
     ) -> None:
         limit = model.config.max_length

@@ -12,7 +12,7 @@ from zoo.core.errors import UserError
 from zoo.openmed_ner.tokenize import NO_PIECE, Pieces
 
 # Lengths that inputs are padded to, special pieces included: each is compiled once.
-LENGTHS = (16, 32, 48, 64, 96, 128, 192, 256, 384, 512)
+LENGTHS = (16, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256, 384, 512)
 
 
 @dataclass(frozen=True)
