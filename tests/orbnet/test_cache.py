@@ -121,6 +121,27 @@ def test_a_failing_molecule_is_named_and_left_out(molecule, tmp_path, capsys):
     assert shown.out == ""
 
 
+def test_a_failure_is_remembered_by_content(molecule, tmp_path, monkeypatch):
+    water, calls = dataclasses.replace(molecule("water"), name="first"), []
+
+    def fails(of, **_):
+        calls.append(of.name)
+        raise EngineError(f"{of.label}H2O: xTB failed: SCF not converged")
+
+    monkeypatch.setattr(cache_module, "converge", fails)
+    other = dataclasses.replace(water, name="second")
+    for asked in (water, other):
+        with pytest.raises(EngineError, match=f"^{asked.name}: H2O: xTB failed: SCF not converged$"):
+            ConvergedCache(tmp_path).get(asked)
+    assert calls == ["first"]
+    report = prepare.prepare([other], ConvergedCache(tmp_path), progress=False)
+    assert [f.error for f in report.failures] == ["second: H2O: xTB failed: SCF not converged"]
+    monkeypatch.undo()
+    assert ConvergedCache(tmp_path, "float64").get(water).energy < -5  # other settings, another entry
+    next(tmp_path.rglob("*.failed")).unlink()
+    assert ConvergedCache(tmp_path).get(water).energy < -5
+
+
 def test_settings_are_checked(tmp_path, molecule):
     with pytest.raises(UserError, match="precision='half'"):
         ConvergedCache(tmp_path, "half")

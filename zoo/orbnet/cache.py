@@ -1,7 +1,8 @@
 """Converged quantities on disk, one file a molecule, found by content.
 
 The key is a hash of geometry, charge, spin, engine version, SCF accuracy, precision and format, so a change of any of them
-is another entry and nothing goes stale. Graphs are rebuilt from an entry in milliseconds, with any kind and cut-off.
+is another entry and nothing goes stale. Graphs are rebuilt from an entry in milliseconds, with any kind and cut-off. What does
+not converge is remembered likewise, as KEY.failed with the reason.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.core.errors import DamagedError, UserError
-from zoo.orbnet.gfn1 import ACCURACY, Converged, converge, engine_version
+from zoo.orbnet.gfn1 import ACCURACY, Converged, EngineError, converge, engine_version
 from zoo.orbnet.molecule import Molecule
 from zoo.orbnet.pack import Precision, pack, unpack
 
@@ -74,25 +75,50 @@ class ConvergedCache:
         from safetensors.numpy import save
 
         payload = save(pack(converged, self.precision))
-        path = self.path(converged.molecule)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
+        _write(self.path(converged.molecule), _FORMAT + hashlib.sha256(payload).digest() + payload)
+
+    def failure(self, molecule: Molecule) -> EngineError | None:
+        """Why this molecule failed before, by the same engine and settings; None where it has not."""
         try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(_FORMAT + hashlib.sha256(payload).digest() + payload)
-            os.replace(temporary, path)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-            raise
+            why = self._failed(molecule).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        return EngineError(f"{molecule.label}{why}")
 
     def get(self, molecule: Molecule) -> Converged:
-        """The entry, computed and stored where it is missing. What comes back is what a later call loads."""
+        """The entry, computed and stored where it is missing. What comes back is what a later call loads.
+
+        Raises:
+            EngineError: it does not converge, now or in an earlier call.
+        """
         found = self.load(molecule)
         if found is not None:
             return found
-        self.store(converge(molecule, accuracy=self.accuracy))
+        if before := self.failure(molecule):
+            raise before
+        try:
+            self.store(converge(molecule, accuracy=self.accuracy))
+        except EngineError as error:
+            _write(self._failed(molecule), str(error).removeprefix(molecule.label).encode())
+            raise
         stored = self.load(molecule)
         if stored is None:
             raise DamagedError(f"{molecule.label}the cache entry {self.path(molecule)} vanished while it was written")
         return stored
+
+    def _failed(self, molecule: Molecule) -> Path:
+        return self.path(molecule).with_suffix(".failed")
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Make or replace a file in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".writing-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
