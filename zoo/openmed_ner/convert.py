@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -235,7 +234,7 @@ def _load(
         elif not np.isfinite(value).all():
             problems.append(f"{row.source} holds values that are not finite")
         else:
-            values[row.path] = jnp.asarray(value)
+            values[row.path] = jax.device_put(value)  # jnp.asarray would compile a copy for each shape
     for name, original in sorted(stored.items()):
         if name in wanted:
             continue
