@@ -44,6 +44,6 @@ class LinearPart:
         normal = compositions.T @ compositions + ridge * len(residuals) * np.eye(compositions.shape[1])
         return cls(np.linalg.solve(normal, compositions.T @ residuals))
 
-    def __call__(self, compositions: np.ndarray) -> np.ndarray:
-        """E_linear in hartree of compositions (..., n_elements + 1)."""
+    def __call__(self, compositions: np.ndarray) -> np.ndarray | np.float64:
+        """E_linear in hartree of compositions (..., n_elements + 1); a number for a single one."""
         return np.asarray(compositions, np.float64) @ self.coefficients

@@ -19,7 +19,7 @@ METRICS = (
 # What each row changes.
 ROWS: Mapping[str, tuple[str, ...]] = {
     "as released": (),
-    "conformers alone, no dimers or reactions": ("loss.dimers=0", "loss.reactions=0"),
+    "conformers without dimers and reactions": ("loss.dimers=0", "loss.reactions=0"),
     "totals without differences": ("loss.alpha=0",),
     "differences without totals": ("loss.alpha=1",),
     "no average of parameters": ("trainer.ema=null",),
