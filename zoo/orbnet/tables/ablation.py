@@ -22,7 +22,7 @@ ROWS: Mapping[str, tuple[str, ...]] = {
     "conformers without dimers and reactions": ("loss.dimers=0", "loss.reactions=0"),
     "totals without differences": ("loss.alpha=0",),
     "differences without totals": ("loss.alpha=1",),
-    "no average of parameters": ("trainer.ema=null",),
+    "no average of parameters": ("trainer.ema=0",),
     "half the width": ("model.width=32", "model.edge_width=32"),
 }
 # The average of the parameters looks back as far in proportion: 0.999 over a thousand steps would still remember the start.
