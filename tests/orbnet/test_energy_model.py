@@ -90,6 +90,8 @@ def test_metrics_are_stated_and_computed_anew_from_the_release(trained) -> None:
     folder, _, said = trained
     assert said["steps"] == 4
     assert said["metrics"]["valid"]["structures"] == 4
+    seen = "It saw the elements H, C, N, O; charges 0; 0 unpaired electrons; 3 to 3 atoms."
+    assert seen in release.read_release(folder).info.limits
     again = evaluate(str(folder), ["test"])
     assert again["agrees"]
     assert again["metrics"]["test"]["structures"] == 4

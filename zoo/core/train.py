@@ -92,6 +92,7 @@ def write(folder: Path, member: Family, task: Task, result: FitResult, metrics: 
     }
     if more := getattr(task, "run_facts", None):  # what a family states of its runs besides
         run_facts |= more(ledger.train_seconds + ledger.compile_seconds)
+    seen = getattr(task, "seen", None)  # what only the training set can tell of limits
     facts = machine.facts()
     info = release.ReleaseInfo(
         name=config.name,
@@ -106,7 +107,7 @@ def write(folder: Path, member: Family, task: Task, result: FitResult, metrics: 
         data=card.data,
         licence=card.licence,
         summary=card.summary,
-        limits=list(card.limits),
+        limits=[*card.limits, *(seen() if seen else ())],
         created=datetime.now(UTC).strftime("%Y-%m-%d"),
     )
     tree: dict[str, Any] = {"params": result.params}

@@ -106,6 +106,12 @@ class Facts:
         normalisation = Normalisation(*(arrays[name] for name in _SCALES))
         return cls(elements, charges, spins, (sizes[0], sizes[1]), LinearPart(arrays["linear"]), normalisation)
 
+    def stated(self) -> str:
+        """One sentence for people: what training saw."""
+        symbols = ", ".join(ELEMENTS[z - 1].symbol for z in self.elements)
+        charges, (least, most) = ", ".join(f"{q:+d}" if q else "0" for q in self.charges), self.sizes
+        return f"It saw the elements {symbols}; charges {charges}; {_list(self.spins)} unpaired electrons; {least} to {most} atoms."
+
     def check(self, molecule: Molecule) -> None:
         """Refuse a molecule with an element, charge, spin or size that training never saw; NotApplicable."""
         label = molecule.label or f"{molecule.formula}: "

@@ -102,6 +102,10 @@ class EnergyTask:
         """What a release holds besides the parameters."""
         return self.facts.arrays()
 
+    def seen(self) -> tuple[str, ...]:
+        """What the card says of the training set."""
+        return (self.facts.stated(),)
+
     def restore(self, constants: Mapping[str, np.ndarray]) -> None:
         """Take a release's facts for the training set's; its parameters come from the release too."""
         self._training = False
