@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo.core.bench import Timing, interleaved, row
+from zoo.neural_de.memory import memory_rows
 from zoo.neural_de.solve import solve
 
 BATCH, SIZE, HIDDEN, TOLERANCE = 512, 784, 100, 1e-5
@@ -42,7 +43,7 @@ def _field(t: Any, y: jax.Array, weights: tuple[jax.Array, jax.Array]) -> jax.Ar
 
 
 def neural_de_rows() -> list[dict[str, Any]]:
-    """Rows of forward solves and of value and gradient, for Dopri5 and Tsit5."""
+    """Rows of forward solves and of value and gradient, for Dopri5 and Tsit5; then of memory and compilation."""
     inner, outer, images = _weights()
     weights, y0 = (jnp.asarray(inner), jnp.asarray(outer)), jnp.asarray(images)
     term = diffrax.ODETerm(_field)
@@ -110,7 +111,7 @@ def neural_de_rows() -> list[dict[str, Any]]:
                                 nfe=evaluations[name],
                             )
                         )  # fmt: skip
-    return rows
+    return rows + memory_rows(term, controller, weights, y0)
 
 
 def _torchdiffeq(inner: np.ndarray, outer: np.ndarray, images: np.ndarray) -> dict[str, Callable[[], Any]]:
