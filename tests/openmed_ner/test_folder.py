@@ -191,7 +191,7 @@ def test_a_users_folder_trains_with_its_types(tmp_path, lexicon_folder, layout):
     kinds = {"origin": "Place", "disease": "Sign"}
     corpus = tmp_path / "corpus"
     for split, count in zip(SPLITS, (160, 30, 30)):
-        lines = [rng.choices(["cells", "signs", "unknown", "origin", "disease", "the"], k=6) for _ in range(count)]
+        lines = [rng.choices(["cells", "of", "unknown", "origin", "disease", "the"], k=6) for _ in range(count)]
         if layout == "tokens":
             corpus.mkdir(exist_ok=True)
             rows = ["".join(f"{w}\t{'B-' + kinds[w] if w in kinds else 'O'}\n" for w in line) for line in lines]
