@@ -1,4 +1,4 @@
-"""What all tests share: types checked at run time, no leftovers of 64 bit, data found or skipped with a reason."""
+"""What all tests share: long versions on request, data found or skipped with a reason, a cache of their own."""
 
 from __future__ import annotations
 
