@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from zoo.core import bench
 from zoo.core.bench import Timing, interleaved, row
-from zoo.core.errors import UserError
+from zoo.core.errors import UserError, ZooError
 
 
 def test_functions_take_turns_after_a_warm_up() -> None:
@@ -44,3 +46,20 @@ def test_switches_are_the_keyword_flags_of_a_benchmark(monkeypatch: pytest.Monke
     assert bench.switches(bench.find("one")) == ["with_peer"]
     assert bench.run("one", with_peer=True)["rows"] == [{"name": "True"}]
     assert bench.run("one")["rows"] == [{"name": "False"}]
+
+
+def test_each_number_of_threads_is_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "rows_of_threads.py").write_text(
+        "import json, os, sys\n"
+        "print(json.dumps([{'name': sys.argv[1], 'omp': os.environ['OMP_NUM_THREADS'], 'xla': os.environ['XLA_FLAGS']}]))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(bench.machine, "cores", lambda: 2)
+    rows = bench.by_threads("rows_of_threads", "quick")
+    assert [(r["threads"], r["omp"], r["xla"], r["name"]) for r in rows] == [
+        (1, "1", bench.ONE_THREAD, "quick"), (2, "2", "", "quick"),
+    ]  # fmt: skip
+    monkeypatch.setattr(bench.machine, "cores", lambda: 1)
+    assert len(bench.by_threads("rows_of_threads", "quick")) == 1
+    with pytest.raises(ZooError, match="no_such_rows with 1 threads ended with status 1"):
+        bench.by_threads("no_such_rows")

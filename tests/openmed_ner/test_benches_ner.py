@@ -11,7 +11,6 @@ from flax import nnx
 pytest.importorskip("tokenizers", reason="the tagger needs tokenizers")
 
 from zoo.core import bench
-from zoo.core.errors import ZooError
 from zoo.openmed_ner import benches, peer, timings
 from zoo.openmed_ner.encoders.bert import BERT
 from zoo.openmed_ner.encoders.common import TokenClassifier
@@ -88,23 +87,6 @@ def test_a_peer_that_is_not_there_is_said(monkeypatch):
     assert (row["peer"], row["peer_ms"], row["ratio"]) == ("N/A: peft not installed", None, None)
     row = bench.row("x", ours, **timings._peer({"ours": ours, "peer": bench.Timing(9.0, 0.3)}, 3))
     assert (row["peer_ms"], row["ratio"]) == (3.0, 1.5)
-
-
-def test_each_number_of_threads_is_a_process_of_its_own(monkeypatch, tmp_path):
-    (tmp_path / "rows_of_threads.py").write_text(
-        "import json, os, sys\n"
-        "print(json.dumps([{'name': sys.argv[1], 'omp': os.environ['OMP_NUM_THREADS'], 'xla': os.environ['XLA_FLAGS']}]))\n"
-    )
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(bench.machine, "cores", lambda: 2)
-    rows = bench.by_threads("rows_of_threads", "quick")
-    assert [(r["threads"], r["omp"], r["xla"], r["name"]) for r in rows] == [
-        (1, "1", bench.ONE_THREAD, "quick"), (2, "2", "", "quick"),
-    ]  # fmt: skip
-    monkeypatch.setattr(bench.machine, "cores", lambda: 1)
-    assert len(bench.by_threads("rows_of_threads", "quick")) == 1
-    with pytest.raises(ZooError, match="no_such_rows with 1 threads ended with status 1"):
-        bench.by_threads("no_such_rows")
 
 
 def test_the_bench_is_found_with_its_switch():

@@ -8,6 +8,7 @@ import pytest
 pytest.importorskip("tblite", reason="orbnet features need tblite")
 pytest.importorskip("rdkit", reason="molecules are embedded with RDKit")
 
+from zoo.core import bench
 from zoo.core.errors import UserError, ZooError
 from zoo.orbnet import benches, dft
 from zoo.orbnet.matmuls import products, run_products
@@ -49,14 +50,14 @@ def test_with_dft_needs_pyscf_and_a_failing_process_is_said(monkeypatch) -> None
     monkeypatch.setattr(dft, "available", lambda: False)
     with pytest.raises(UserError, match="PySCF is not installed"):
         benches.orbnet_rows(with_dft=True)
-    monkeypatch.setattr(benches.sys, "executable", "/bin/false")
+    monkeypatch.setattr(bench.sys, "executable", "/bin/false")
     with pytest.raises(ZooError, match="ended with status 1"):
-        benches.measured(1)
+        benches.orbnet_rows()
 
 
 @pytest.mark.slow
 def test_a_quick_run_has_every_kind_of_row() -> None:
-    rows = benches.measured(1, "--quick")
+    rows = bench.by_threads("zoo.orbnet.timings", "--quick", threads=(1,))
     names = {r["name"].split(",")[0] for r in rows}
     assert names == {"network", "prediction", "converged GFN1-xTB", "features", "padding and network", "training step"}
     assert all(r["ms"] > 0 for r in rows)

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo.core.bench import Timing, interleaved, row
-from zoo.neural_de.memory import memory_rows
+from zoo.neural_de.memory import memory_rows, scalar
 from zoo.neural_de.solve import solve
 
 BATCH, SIZE, HIDDEN, TOLERANCE = 512, 784, 100, 1e-5
@@ -71,19 +71,15 @@ def neural_de_rows() -> list[dict[str, Any]]:
                 term, method(), 0.0, 1.0, None, y, w, stepsize_controller=controller, max_steps=256, throw=False
             )
 
-        def loss(solution: Any) -> Any:
-            penalty = solution.regularizers["R_E"] if getattr(solution, "regularizers", None) else 0.0
-            return jnp.mean(solution.ys[-1] ** 2) + penalty
-
         forward = jax.jit(lambda w, y, f=ours: f(w, y).ys)
         stock_forward = jax.jit(lambda w, y, f=stock: f(w, y).ys)
         evaluations[name] = int(jax.jit(lambda w, y, f=ours: f(w, y).stats["nfe"])(weights, y0))
         functions[f"{name} forward"] = lambda f=forward: f(weights, y0)
         functions[f"{name} forward, diffrax"] = lambda f=stock_forward: f(weights, y0)
         for h_grad in ("exact", "frozen"):
-            pull = jax.jit(jax.value_and_grad(lambda w, y, f=ours, h=h_grad: loss(f(w, y, h, ("R_E",)))))
+            pull = jax.jit(jax.value_and_grad(lambda w, y, f=ours, h=h_grad: scalar(f(w, y, h, ("R_E",)))))
             functions[f"{name} gradient, {h_grad}"] = lambda f=pull: f(weights, y0)
-        stock_pull = jax.jit(jax.value_and_grad(lambda w, y, f=stock: loss(f(w, y))))
+        stock_pull = jax.jit(jax.value_and_grad(lambda w, y, f=stock: scalar(f(w, y))))
         functions[f"{name} gradient, diffrax"] = lambda f=stock_pull: f(weights, y0)
     peers = _torchdiffeq(inner, outer, images) if importlib.util.find_spec("torchdiffeq") else {}
     timing = interleaved({**functions, **peers}, repeats=9)

@@ -64,11 +64,6 @@ class Trainer:
         self._clip, self._torch = clip, torch
         self._batches = [self._tensors(batch) for batch in batches]
 
-    @property
-    def trained(self) -> int:
-        """Number of trained parameters."""
-        return sum(p.numel() for p in self._trained)
-
     def _tensors(self, batch: Mapping[str, np.ndarray]) -> dict[str, Any]:
         longest = int(batch["attention_mask"].sum(-1).max())
         labels = np.where(batch["labels"] < 0, IGNORED, batch["labels"])

@@ -76,7 +76,8 @@ def step_rows(count: int, repeats: int) -> list[dict[str, Any]]:
             held[0], logs = step(held[0], frozen, batch, key)
         return logs
 
-    encoder = nnx.merge(graphdef, params, frozen).config
+    merged = nnx.merge(graphdef, params, frozen)
+    encoder = merged.config
     shapes = [batch["input_ids"].shape for batch in made]
     flops = sum(step_flops(encoder, lora.rank, rows, length, task.labels.size) for rows, length in shapes)
     product, product_flops = _product(encoder)
@@ -84,13 +85,13 @@ def step_rows(count: int, repeats: int) -> list[dict[str, Any]]:
     if not peer.absent():
         with tempfile.TemporaryDirectory() as name:
             adapter = Path(name) / "adapter"
-            save_adapter(adapter, nnx.merge(graphdef, params, frozen), lora, base_name=str(task.base))
+            save_adapter(adapter, merged, lora, base_name=str(task.base))
             clip = float("inf") if trainer.grad_clip is None else trainer.grad_clip
             theirs = peer.Trainer(
                 task.base, adapter, task.labels.size, made, dropout=0.0 if model.dropout is None else model.dropout,
                 learning_rate=settings.learning_rate, weight_decay=settings.weight_decay, clip=clip,
             )  # fmt: skip
-        _same(task, nnx.merge(graphdef, params, frozen), made[0], theirs)
+        _same(task, merged, made[0], theirs)
         functions["peer"] = theirs
     timing = interleaved(functions, repeats=repeats, warmup=1)
     rate = product_flops / timing["product"].ms  # operations a millisecond
@@ -112,7 +113,8 @@ def tagging_rows(limit: int | None, repeats: int) -> list[dict[str, Any]]:
     tagger = ReleasedTagger(read_release(hub.resolve(EXPERIMENT)))
     sentences, _ = corpus("ncbi_disease").read("test")
     texts = [" ".join(s.words) for s in sentences[:limit]]
-    pieces = sum(len(tagger.tokenizer.text(text)[0]) + 2 for text in texts)
+    lengths = [len(tagger.tokenizer.text(text)[0]) + 2 for text in texts]
+    pieces = sum(lengths)
     before = pipeline.compiled_programs()
     tagger(texts)
     programs = pipeline.compiled_programs() - before
@@ -126,7 +128,6 @@ def tagging_rows(limit: int | None, repeats: int) -> list[dict[str, Any]]:
             functions["peer"] = lambda: labeller(texts)
         timing = interleaved(functions, repeats=repeats, warmup=1)
     rate = product_flops / timing["product"].ms
-    lengths = [len(tagger.tokenizer.text(text)[0]) + 2 for text in texts]
     flops = sum(forward_flops(tagger.config, 1, min(n, tagger.window), tagger.labels.size) for n in lengths)
     floor = flops / rate
     return [

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from zoo.core.errors import UserError
-from zoo.orbnet.elements import ELEMENTS, SHELLS_PER_ATOM
+from zoo.orbnet.elements import ELEMENTS, SHELLS_PER_ATOM, symbols
 from zoo.orbnet.graph import MolecularGraph
 
 GraphBatch = dict[str, np.ndarray]
@@ -83,8 +83,7 @@ class ElementIndex:
         """Index of each atom's element, (n_atoms,); UserError for an element that is not among them."""
         index = self._table[numbers]
         if (index < 0).any():
-            unknown = ", ".join(ELEMENTS[z - 1].symbol for z in np.unique(numbers[index < 0]))
-            known = ", ".join(ELEMENTS[z - 1].symbol for z in self.numbers)
+            unknown, known = symbols(np.unique(numbers[index < 0])), symbols(self.numbers)
             raise UserError(f"{label}{unknown} is not among the elements of this model ({known})")
         return index
 

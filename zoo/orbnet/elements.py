@@ -7,6 +7,7 @@ Cordero et al., Dalton Trans. 2008, 2832.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 
@@ -93,6 +94,11 @@ def element(key: int | str) -> Element:
     if not 1 <= key <= LARGEST:
         raise UserError(f"atomic number {key} is outside GFN1-xTB's 1 (H) to {LARGEST} (Rn)")
     return ELEMENTS[key - 1]
+
+
+def symbols(numbers: Iterable[int]) -> str:
+    """Symbols of atomic numbers for a message: ``H, C, O``."""
+    return ", ".join(ELEMENTS[z - 1].symbol for z in numbers)
 
 
 @cache

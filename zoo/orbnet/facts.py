@@ -9,7 +9,7 @@ import numpy as np
 
 from zoo.core.errors import UserError
 from zoo.orbnet.batch import ElementIndex
-from zoo.orbnet.elements import ELEMENTS
+from zoo.orbnet.elements import symbols
 from zoo.orbnet.graph import MolecularGraph
 from zoo.orbnet.linear import LinearPart
 from zoo.orbnet.model import Normalisation
@@ -65,8 +65,9 @@ class Facts:
         elements = ElementIndex(found if start is None else start.elements)
         unknown = sorted(set(found) - set(elements.numbers))
         if unknown:
-            symbols, known = (", ".join(ELEMENTS[z - 1].symbol for z in zs) for zs in (unknown, elements.numbers))
-            raise UserError(f"the data hold {symbols}, the model to start from knows {known}: start without it")
+            raise UserError(
+                f"the data hold {symbols(unknown)}, the model to start from knows {symbols(elements.numbers)}: start without it"
+            )
         linear = LinearPart(np.zeros(len(elements) + 1))
         if len(fitted):
             linear = LinearPart.fit(np.stack([elements.composition(g) for g in fitted]), residuals)
@@ -108,17 +109,18 @@ class Facts:
 
     def stated(self) -> str:
         """One sentence for people: what training saw."""
-        symbols = ", ".join(ELEMENTS[z - 1].symbol for z in self.elements)
-        charges, (least, most) = ", ".join(f"{q:+d}" if q else "0" for q in self.charges), self.sizes
-        return f"It saw the elements {symbols}; charges {charges}; {_list(self.spins)} unpaired electrons; {least} to {most} atoms."
+        charges = ", ".join(f"{q:+d}" if q else "0" for q in self.charges)
+        return (
+            f"It saw the elements {symbols(self.elements)}; charges {charges}; {_list(self.spins)} unpaired electrons; "
+            f"{self.sizes[0]} to {self.sizes[1]} atoms."
+        )
 
     def check(self, molecule: Molecule) -> None:
         """Refuse a molecule with an element, charge, spin or size that training never saw; NotApplicable."""
         label = molecule.label or f"{molecule.formula}: "
         unknown = sorted(set(molecule.numbers.tolist()) - set(self.elements))
         if unknown:
-            symbols, known = (", ".join(ELEMENTS[z - 1].symbol for z in zs) for zs in (unknown, self.elements))
-            _refuse(f"{label}this model never saw {symbols}; its elements are {known}")
+            _refuse(f"{label}this model never saw {symbols(unknown)}; its elements are {symbols(self.elements)}")
         if molecule.charge not in self.charges:
             _refuse(f"{label}this model never saw charge {molecule.charge:+d}; its charges are {_list(self.charges)}")
         if molecule.spin not in self.spins:
