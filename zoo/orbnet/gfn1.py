@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from zoo.core.errors import UserError, ZooError, one_line
+from zoo.orbnet.blas import one_thread
 from zoo.orbnet.elements import ELEMENTS, valence_electrons
 from zoo.orbnet.molecule import Molecule
 
@@ -87,6 +88,11 @@ def converge(molecule: Molecule, *, accuracy: float = ACCURACY, max_iterations: 
     Raises:
         EngineError: an SCF that does not converge, or a result that no molecule has.
     """
+    with one_thread(molecule.n_orbitals):
+        return _converge(molecule, accuracy, max_iterations)
+
+
+def _converge(molecule: Molecule, accuracy: float, max_iterations: int) -> Converged:
     calculator = _calculator(molecule, "GFN1-xTB", accuracy, max_iterations)
     calculator.set("save-integrals", 1)
     result = _run(calculator, molecule)

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 
 from zoo.core.errors import UserError
+from zoo.orbnet.blas import one_thread
 from zoo.orbnet.features import saao, shells, smooth
 from zoo.orbnet.features.layout import Layout, Pairs, find_pairs
 from zoo.orbnet.features.saao import Arrays, Operators
@@ -49,7 +50,8 @@ def features(converged: Converged, kind: Kind = "shells", cutoff: float = CUTOFF
     layout = Layout.of(molecule.numbers)
     pairs = find_pairs(layout, molecule.positions_bohr, cutoff)
     operators = Operators(converged.overlap, converged.core, converged.density, converged.fock)
-    arrays = feature_arrays(kind, operators, molecule.positions_bohr, layout, pairs, np)
+    with one_thread(layout.n_orbitals):
+        arrays = feature_arrays(kind, operators, molecule.positions_bohr, layout, pairs, np)
     if kind == "shells":
         u, v = shells.shell_edges(pairs)
         atom, slot = layout.shell_atom, layout.shell_slot

@@ -48,7 +48,10 @@ def shell_features(operators: Operators, positions: Any, layout: Layout, pairs: 
     on_shells = layout.atom_members @ (root * root) @ members.T
     coulomb = (on_shells.T @ gamma_j @ on_shells) / np.outer(sizes, sizes)
     charges = operators.density @ operators.overlap
-    stack = xp.stack([operators.overlap, operators.core, operators.fock, operators.density])
+    # Every matrix that a block is taken of, the last index over matrices: one gather brings all of a pair's elements.
+    stack = xp.stack(
+        [operators.overlap, operators.core, operators.fock, operators.density, charges, charges.T, hosts, hosts.T], -1
+    )
 
     nodes = _nodes(operators, xp.diagonal(charges), layout, xp)
     squares = members @ (hosts * hosts * layout.same_shell).sum(1)
@@ -57,12 +60,13 @@ def shell_features(operators: Operators, positions: Any, layout: Layout, pairs: 
 
     edges, distances = [xp.zeros((0, len(EDGE_NAMES)))], [xp.zeros(0)]
     for group in pairs.groups:
-        rows, columns = group.orbitals_a[:, :, None], group.orbitals_b[:, None, :]
-        blocks = stack[:, rows, columns]
-        components, distance = _components(group, blocks, positions, layout, xp)
-        exchange = _exchange(group, hosts, gamma_k, layout) / (blocks.shape[2] * blocks.shape[3])
-        order = (charges[rows, columns] * charges[columns, rows]).sum((1, 2))
-        energy = (blocks[3] * blocks[1]).sum((1, 2))
+        blocks = stack[group.orbitals_a[:, :, None], group.orbitals_b[:, None, :]]
+        size = blocks.shape[1] * blocks.shape[2]
+        blocks = blocks.reshape(len(group.a), size, -1)
+        components, distance = _components(group, blocks[..., :4], positions, layout, xp)
+        exchange = _exchange(group, blocks[..., 6], blocks[..., 7], gamma_k, layout, xp) / size
+        order = xp.einsum("pi,pi->p", blocks[..., 4], blocks[..., 5])
+        energy = xp.einsum("pi,pi->p", blocks[..., 3], blocks[..., 1])
         j = coulomb[group.a, group.b]
         edges.append(xp.stack([*components, j, exchange, distance, order, energy], -1))
         distances.append(distance)
@@ -101,35 +105,36 @@ def _nodes(operators: Operators, populations: Any, layout: Layout, xp: Any) -> l
 
 
 def _components(group: PairGroup, blocks: Any, positions: Any, layout: Layout, xp: Any) -> tuple[list[Any], Any]:
-    """The ten channel features, each (n_pairs,), and the distance."""
-    squares = (blocks[2:] ** 2).sum((2, 3))
+    """The ten channel features, each (n_pairs,), and the distance.
+
+    Args:
+        blocks: of S, H0, F, P, (n_pairs, orbitals of a times orbitals of b, 4).
+    """
+    squares = xp.einsum("pik,pik->pk", blocks[..., 2:], blocks[..., 2:])
     zero = xp.zeros(len(group.a))
     if group.kind == "onsite":
         none = [zero, zero]
-        return [*none, *none, *none, _norm(squares[0], xp), *none, _norm(squares[1], xp)], zero
+        return [*none, *none, *none, _norm(squares[:, 0], xp), *none, _norm(squares[:, 1], xp)], zero
     bond = positions[layout.shell_atom[group.b]] - positions[layout.shell_atom[group.a]]
     distance = xp.sqrt((bond * bond).sum(-1))
     weights = channels(group.la, group.lb, bond / distance[:, None], xp)
-    parts = [(blocks * w).sum((2, 3)) for w in weights]
-    sigma = parts[0]
-    pi = xp.zeros(sigma.shape)
+    parts = [xp.einsum("pik,pi->pk", blocks, w.reshape(len(bond), -1)) for w in weights]
+    sigma, pi, left = parts[0], xp.zeros((len(bond), 4)), squares - parts[0][:, 2:] ** 2
     for part in parts[1:]:
-        pi = pi + part
-    rest = [_norm(squares[o] - sum(p[2 + o] ** 2 for p in parts), xp) for o in (0, 1)]
-    features = [sigma[0], pi[0], sigma[1], pi[1], sigma[2], pi[2], rest[0], sigma[3], pi[3], rest[1]]
-    return features, distance
+        pi, left = pi + part, left - part[:, 2:] ** 2
+    rest = _norm(left, xp)
+    pure = [value[:, o] for o in range(3) for value in (sigma, pi)]
+    return [*pure, rest[:, 0], sigma[:, 3], pi[:, 3], rest[:, 1]], distance
 
 
-def _exchange(group: PairGroup, hosts: Any, gamma_k: Any, layout: Layout) -> Any:
-    """sum over the orbitals p, q of two shells of (pq|pq) with host populations, (n_pairs,)."""
+def _exchange(group: PairGroup, on_a: Any, on_b: Any, gamma_k: Any, layout: Layout, xp: Any) -> Any:
+    """sum over the orbitals p, q of two shells of (pq|pq) with host populations (n_pairs, orbitals), (n_pairs,)."""
     atom_a, atom_b = layout.shell_atom[group.a], layout.shell_atom[group.b]
-    rows, columns = group.orbitals_a[:, :, None], group.orbitals_b[:, None, :]
-    on_a, on_b = hosts[rows, columns], hosts[columns, rows]
-    own = gamma_k[atom_a, atom_a] * (on_a * on_a).sum((1, 2))
+    own = gamma_k[atom_a, atom_a] * xp.einsum("pi,pi->p", on_a, on_a)
     if group.kind == "onsite":
         return own
-    cross = gamma_k[atom_a, atom_b] * (on_a * on_b).sum((1, 2))
-    return own + 2.0 * cross + gamma_k[atom_b, atom_b] * (on_b * on_b).sum((1, 2))
+    cross = gamma_k[atom_a, atom_b] * xp.einsum("pi,pi->p", on_a, on_b)
+    return own + 2.0 * cross + gamma_k[atom_b, atom_b] * xp.einsum("pi,pi->p", on_b, on_b)
 
 
 def _norm(square: Any, xp: Any) -> Any:
