@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
 import json
 import os
@@ -10,7 +9,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,8 @@ from zoo.core.config import nearest
 from zoo.core.errors import UserError, ZooError
 from zoo.core.progress import say
 
-ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+# NPROC is what XLA obeys: with --xla_cpu_multi_thread_eigen=false its matrix products still take every core.
+THREADS = ("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -108,31 +108,15 @@ def by_threads(module: str, *arguments: str, threads: Sequence[int] = (1, 2)) ->
             say(f"{count} threads: this process may use {machine.cores()} core, left out")
             continue
         say(f"{count} thread{'s' if count > 1 else ''}")
-        limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(count))
-        with _on_cores(count):
-            done = subprocess.run(
-                [sys.executable, "-m", module, *arguments],
-                env={**os.environ, **limits, "XLA_FLAGS": ONE_THREAD if count == 1 else ""},
-                stdout=subprocess.PIPE, text=True, check=False,
-            )  # fmt: skip
+        done = subprocess.run(
+            [sys.executable, "-m", module, *arguments],
+            env={**os.environ, **dict.fromkeys(THREADS, str(count))},
+            stdout=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
         if done.returncode:
             raise ZooError(f"{module} with {count} threads ended with status {done.returncode}: its words are above")
         rows += [{**one, "threads": count} for one in json.loads(done.stdout)]
     return rows
-
-
-@contextlib.contextmanager
-def _on_cores(threads: int) -> Iterator[None]:
-    """What starts within has so many cores: XLA takes a thread for each. One thread is a flag of its own, and free to move."""
-    if threads == 1 or not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    mine = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(mine)[:threads])
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, mine)
 
 
 def benches() -> dict[str, Callable[..., list[dict[str, Any]]]]:
@@ -147,6 +131,11 @@ def benches() -> dict[str, Callable[..., list[dict[str, Any]]]]:
         except UserError:
             continue  # a family whose extra is not installed has nothing to run
     return found
+
+
+def threads() -> int:
+    """Threads that this process was given by :func:`by_threads`; else its cores."""
+    return int(os.environ.get("NPROC") or machine.cores())
 
 
 def find(name: str) -> Callable[..., list[dict[str, Any]]]:

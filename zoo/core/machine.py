@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "diffrax", "numpy")
-THREAD_LIMITS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "XLA_FLAGS")
+THREAD_LIMITS = ("NPROC", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "XLA_FLAGS")
 
 
 def facts() -> dict[str, Any]:

@@ -1,137 +1,16 @@
-"""``zoo bench neural_de``: the MNIST field solved and differentiated, beside its floor, stock diffrax and torchdiffeq.
-
-Everything is float32 with the same weights and images at a tolerance of 1e-5. The floor of a forward solve is its evaluations times one
-evaluation of the field; that of value and gradient is three times as much. torchdiffeq joins where the parity extra is installed.
-Threads are the process's own: OMP_NUM_THREADS=1 XLA_FLAGS="--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1" for one.
-"""
+"""``zoo bench neural_de``: solves and gradients of the MNIST field beside floor, diffrax and torchdiffeq; one thread and two."""
 
 from __future__ import annotations
 
-import importlib.util
-import os
-from collections.abc import Callable
 from typing import Any
 
-import diffrax
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from zoo.core.bench import Timing, interleaved, row
-from zoo.neural_de.memory import memory_rows, scalar
-from zoo.neural_de.solve import solve
-
-BATCH, SIZE, HIDDEN, TOLERANCE = 512, 784, 100, 1e-5
-LOOP = 20
-METHODS = {"dopri5": diffrax.Dopri5, "tsit5": diffrax.Tsit5}
-
-
-def _weights() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(785, 100) and (101, 784) weights of a field that takes some tens of evaluations, and 512 images."""
-    generator = np.random.default_rng(0)
-    inner = generator.normal(size=(SIZE + 1, HIDDEN)) / np.sqrt(SIZE) * 3
-    outer = generator.normal(size=(HIDDEN + 1, SIZE)) / np.sqrt(HIDDEN) * 2
-    return inner.astype(np.float32), outer.astype(np.float32), generator.random((BATCH, SIZE)).astype(np.float32)
-
-
-def _field(t: Any, y: jax.Array, weights: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """The paper's field, time concatenated to both layers."""
-    inner, outer = weights
-    t = jnp.asarray(t, y.dtype)
-    hidden = jnp.tanh(y @ inner[:-1] + t * inner[-1])
-    return jnp.tanh(hidden @ outer[:-1] + t * outer[-1])
+from zoo.core.bench import by_threads
 
 
 def neural_de_rows() -> list[dict[str, Any]]:
-    """Rows of forward solves and of value and gradient, for Dopri5 and Tsit5; then of memory and compilation."""
-    inner, outer, images = _weights()
-    weights, y0 = (jnp.asarray(inner), jnp.asarray(outer)), jnp.asarray(images)
-    term = diffrax.ODETerm(_field)
+    """Rows of forward solves and of value and gradient, for Dopri5 and Tsit5, of memory and of compilation.
 
-    def rms(x: jax.Array) -> jax.Array:
-        return jnp.sqrt(jnp.mean(x**2))
-
-    controller = diffrax.PIDController(rtol=TOLERANCE, atol=TOLERANCE, norm=rms)
-    functions: dict[str, Callable[[], Any]] = {}
-    evaluations: dict[str, int] = {}
-    # Many evaluations in one compiled loop: a single call would add its dispatch to the floor.
-    repeated = jax.jit(lambda w, y: jax.lax.fori_loop(0, LOOP, lambda i, y: _field(i / LOOP, y, w), y))
-    functions["field"] = lambda: repeated(weights, y0)
-
-    for name, method in METHODS.items():
-
-        def ours(w: Any, y: Any, h_grad: Any = "exact", regularizers: Any = (), method: Any = method) -> Any:
-            return solve(
-                term, method(), 0.0, 1.0, None, y, w,
-                stepsize_controller=controller, max_steps=256, throw=False, regularizers=regularizers, h_grad=h_grad,
-            )  # fmt: skip
-
-        def stock(w: Any, y: Any, method: Any = method) -> Any:
-            return diffrax.diffeqsolve(
-                term, method(), 0.0, 1.0, None, y, w, stepsize_controller=controller, max_steps=256, throw=False
-            )
-
-        forward = jax.jit(lambda w, y, f=ours: f(w, y).ys)
-        stock_forward = jax.jit(lambda w, y, f=stock: f(w, y).ys)
-        evaluations[name] = int(jax.jit(lambda w, y, f=ours: f(w, y).stats["nfe"])(weights, y0))
-        functions[f"{name} forward"] = lambda f=forward: f(weights, y0)
-        functions[f"{name} forward, diffrax"] = lambda f=stock_forward: f(weights, y0)
-        for h_grad in ("exact", "frozen"):
-            pull = jax.jit(jax.value_and_grad(lambda w, y, f=ours, h=h_grad: scalar(f(w, y, h, ("R_E",)))))
-            functions[f"{name} gradient, {h_grad}"] = lambda f=pull: f(weights, y0)
-        stock_pull = jax.jit(jax.value_and_grad(lambda w, y, f=stock: scalar(f(w, y))))
-        functions[f"{name} gradient, diffrax"] = lambda f=stock_pull: f(weights, y0)
-    peers = _torchdiffeq(inner, outer, images) if importlib.util.find_spec("torchdiffeq") else {}
-    timing = interleaved({**functions, **peers}, repeats=9)
-
-    one = Timing(timing["field"].ms / LOOP, timing["field"].spread_ms / LOOP)
-    rows = [row("one evaluation of the field, 512 x 784", one)]
-    for name in METHODS:
-        floor = evaluations[name] * one.ms
-        for kind, factor, variants in (
-            ("forward", 1, {"forward": f"{name} forward"}),
-            (
-                "gradient",
-                3,
-                {f"value and gradient with R_E, {h}": f"{name} gradient, {h}" for h in ("exact", "frozen")},
-            ),
-        ):
-            for label, key in variants.items():
-                for peer, peer_key in (("diffrax", f"{name} {kind}, diffrax"), ("torchdiffeq", f"torch {kind}")):
-                    if peer_key in timing and (peer == "diffrax" or name == "dopri5"):
-                        text = f"{peer}, no regulariser" if kind == "gradient" else peer
-                        rows.append(
-                            row(
-                                f"{name} {label}", timing[key], floor_ms=factor * floor, peer=text,
-                                peer_timing=timing[peer_key], over_floor=round(timing[key].ms / (factor * floor), 3),
-                                nfe=evaluations[name],
-                            )
-                        )  # fmt: skip
-    return rows + memory_rows(term, controller, weights, y0)
-
-
-def _torchdiffeq(inner: np.ndarray, outer: np.ndarray, images: np.ndarray) -> dict[str, Callable[[], Any]]:
-    """torchdiffeq's dopri5 on the same problem, with as many threads as JAX uses."""
-    import torch  # pyright: ignore[reportMissingImports]
-    from torchdiffeq import odeint  # pyright: ignore[reportMissingImports]
-
-    single = os.environ.get("OMP_NUM_THREADS") == "1"
-    torch.set_num_threads(1 if single else len(os.sched_getaffinity(0)))
-    weights = [torch.tensor(w, requires_grad=True) for w in (inner, outer)]
-    y0, times = torch.tensor(images), torch.tensor([0.0, 1.0])
-
-    def field(t: Any, y: Any) -> Any:
-        hidden = torch.tanh(y @ weights[0][:-1] + t * weights[0][-1])
-        return torch.tanh(hidden @ weights[1][:-1] + t * weights[1][-1])
-
-    def forward() -> None:
-        with torch.no_grad():
-            odeint(field, y0, times, rtol=TOLERANCE, atol=TOLERANCE, method="dopri5")
-
-    def gradient() -> None:
-        for w in weights:
-            w.grad = None
-        end = odeint(field, y0, times, rtol=TOLERANCE, atol=TOLERANCE, method="dopri5")[-1]
-        (end**2).mean().backward()
-
-    return {"torch forward": forward, "torch gradient": gradient}
+    Raises:
+        ZooError: a measuring process that failed.
+    """
+    return by_threads("zoo.neural_de.timings")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from zoo.core.bench import threads
 
 NAME = "transformers, peft, torch"
 PACKAGES = ("torch", "transformers", "peft")
@@ -24,7 +25,7 @@ def use_threads() -> None:
     """As many threads as JAX uses here."""
     import torch  # pyright: ignore[reportMissingImports]
 
-    torch.set_num_threads(1 if os.environ.get("OMP_NUM_THREADS") == "1" else len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads())
 
 
 class Trainer:
