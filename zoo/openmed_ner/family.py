@@ -79,7 +79,7 @@ def tagger_card(config: TaggerConfig) -> Card:
             f"Watched, and its validation scores taken, on the first {data.valid_limit} sentences of devel alone."
         )
     if model.adapter is not None:
-        limits.append(f"Needs the domain adapter {model.adapter} as well.")
+        limits.append(f"Began from the adapter {model.adapter}, which it needs as well.")
     limits.append(SENTENCE)
     return Card(
         data=source,

@@ -13,8 +13,9 @@ from zoo.core import hub, state
 from zoo.core.data import sha256_of
 from zoo.core.errors import UserError
 from zoo.core.release import read_release
-from zoo.openmed_ner.convert import load_masked_lm
+from zoo.openmed_ner.convert import load_masked_lm, load_token_classifier
 from zoo.openmed_ner.encoders.common import MaskedLM, TokenClassifier
+from zoo.openmed_ner.labels import LabelMap
 from zoo.openmed_ner.lora import LoraConfig, add_adapters, drop_adapters, merge_adapters, trainable
 from zoo.openmed_ner.peft_files import CONFIG, TENSORS, load_adapter
 
@@ -31,10 +32,10 @@ def set_dropout(model: TokenClassifier | MaskedLM, rate: float) -> None:
 
 
 def find_adapter(name: str, stated: str | None, run: str) -> tuple[Path, str]:
-    """The folder of a domain adapter and the SHA-256 of its tensors.
+    """The folder of an adapter to begin from and the SHA-256 of its tensors.
 
     Args:
-        name: a release (task mlm) by name or folder, or a folder in PEFT's files.
+        name: a release, a domain adapter (task mlm) or another corpus's tagger, by name or folder, or a folder in PEFT's files.
         stated: the digest that a configuration states, or None before training.
         run: the run or release, for the message.
 
@@ -47,9 +48,7 @@ def find_adapter(name: str, stated: str | None, run: str) -> tuple[Path, str]:
         folder = hub.resolve(name)
         tensors = folder / state.WEIGHTS
     if not tensors.is_file():
-        raise UserError(
-            f"{folder} lacks {tensors.name}: name the release of a domain adapter, or a folder in PEFT's files"
-        )
+        raise UserError(f"{folder} lacks {tensors.name}: name the release of an adapter, or a folder in PEFT's files")
     digest = sha256_of(tensors)
     if stated not in (None, digest):
         raise UserError(
@@ -59,7 +58,7 @@ def find_adapter(name: str, stated: str | None, run: str) -> tuple[Path, str]:
 
 
 def adapted_encoder(base: Path, base_sha256: str, adapter: Path) -> Any:
-    """The encoder of a base with a domain adapter merged into it.
+    """The encoder of a base with an adapter merged into it.
 
     Args:
         base: the base's folder.
@@ -69,31 +68,41 @@ def adapted_encoder(base: Path, base_sha256: str, adapter: Path) -> Any:
     Raises:
         UserError: the adapter was trained on another base, or is none.
     """
-    model: MaskedLM = load_masked_lm(base, key=jax.random.key(0)).model
     if (adapter / CONFIG).is_file():
+        model: Any = load_masked_lm(base, key=jax.random.key(0)).model
         load_adapter(adapter, model)
     else:
-        model = _released_adapter(model, base_sha256, adapter)
+        model = _released_adapter(base, base_sha256, adapter)
     merge_adapters(model)
     drop_adapters(model)
     return model.encoder
 
 
-def _released_adapter(model: MaskedLM, base_sha256: str, adapter: Path) -> MaskedLM:
+def _released_adapter(base: Path, base_sha256: str, adapter: Path) -> MaskedLM | TokenClassifier:
     release = read_release(adapter)
-    settings = release.info.config.get("model", {})
-    if release.info.task != "mlm" or settings.get("train") != "lora":
+    settings, name = release.info.config.get("model", {}), release.info.name
+    if release.info.task not in ("mlm", "tag") or settings.get("train") != "lora":
         raise UserError(
-            f"adapter {release.info.name} is of task {release.info.task}: name a domain adapter, of task mlm with model.train=lora"
+            f"adapter {name} (task {release.info.task}, model.train={settings.get('train')}) holds no adapters: "
+            "name a domain adapter or a tagger that was trained with model.train=lora"
         )
     if settings.get("base_sha256") != base_sha256:
         raise UserError(
-            f"adapter {release.info.name} was trained on base {str(settings.get('base_sha256'))[:12]}, this one is {base_sha256[:12]}: "
+            f"adapter {name} was trained on base {str(settings.get('base_sha256'))[:12]}, this one is {base_sha256[:12]}: "
             "choose an adapter of this base"
         )
+    if settings.get("adapter") is not None:
+        raise UserError(
+            f"adapter {name} stands on another one, {settings['adapter']}: name one that was trained on the base alone"
+        )
+    key = jax.random.key(0)
+    if release.info.task == "tag":
+        labels = LabelMap.of_types(tuple(release.info.config["data"]["types"]))
+        model: Any = load_token_classifier(base, labels, key=key).model
+    else:
+        model = load_masked_lm(base, key=key).model
     lora = settings["lora"]
-    config = LoraConfig(lora["rank"], lora["alpha"], lora["dropout"], tuple(lora["targets"]))
-    add_adapters(model, config, jax.random.key(0))
+    add_adapters(model, LoraConfig(lora["rank"], lora["alpha"], lora["dropout"], tuple(lora["targets"])), key)
     graphdef, template, rest = nnx.split(model, trainable(), ...)
     params = state.unflatten({"params": template}, release.tensors, what=str(adapter))["params"]
     return nnx.merge(graphdef, params, rest)
