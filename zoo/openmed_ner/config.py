@@ -54,9 +54,10 @@ class TaggerDataConfig:
     ``corpora/folder.py``). ``max_length``: the longest input in pieces; longer sentences are cut into windows, never short.
     ``limit`` keeps only so many training sentences (a reduction that results must state), ``valid_limit`` so many of those that
     training is watched with. ``empties``: of training sentences without an entity at most so many are kept for each one with an
-    entity, spread evenly; null keeps all. Where entities are rare a short run else learns to find none. ``types`` are the entity
-    types in the order of the head; null takes those of the training sentences, and a release states them, so that it is used
-    without its corpus."""
+    entity, spread evenly; null keeps all. Where entities are rare a short run else learns to find none. ``joined``: neighbouring
+    sentences are trained and scored as one text of at most so many pieces, see ``joining.py``; null takes each by itself.
+    ``types`` are the entity types in the order of the head; null takes those of the training sentences, and a release states them,
+    so that it is used without its corpus."""
 
     corpus: str | None = None
     folder: str | None = None
@@ -64,6 +65,7 @@ class TaggerDataConfig:
     limit: int | None = None
     valid_limit: int | None = None
     empties: float | None = None
+    joined: int | None = None
     types: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
@@ -77,6 +79,11 @@ class TaggerDataConfig:
             require(value is None or value >= 1, f"{name}={value}: it must be at least 1, or null for all")
         empties = self.empties
         require(empties is None or empties >= 0, f"empties={empties}: it must be at least 0, or null for all")
+        joined, longest = self.joined, self.max_length
+        require(
+            joined is None or 8 <= joined <= longest,
+            f"joined={joined}: it must lie in 8..{longest}, data.max_length, or is null for each sentence by itself",
+        )
         types = self.types
         require(
             types is None or (bool(types) and list(types) == sorted(set(types)) and "" not in types),

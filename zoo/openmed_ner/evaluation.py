@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from zoo.core.task import Split
 from zoo.openmed_ner.corpora.records import Sentence
 from zoo.openmed_ner.examples import TaggedRecords
+from zoo.openmed_ner.joining import joined
 from zoo.openmed_ner.labels import spans
 from zoo.openmed_ner.scoring import f1_scores
 
@@ -15,12 +16,13 @@ if TYPE_CHECKING:
     from zoo.openmed_ner.pipeline import Tagger
 
 
-def corpus_scores(tagger: Tagger, sentences: Sequence[Sentence]) -> dict[str, float]:
+def corpus_scores(tagger: Tagger, sentences: Sequence[Sentence], join: int | None = None) -> dict[str, float]:
     """Micro-averaged scores in percent on a corpus's words, by the path of :class:`zoo.openmed_ner.pipeline.Tagger`.
 
     Args:
         tagger: a release, or any tagger.
         sentences: with gold tags.
+        join: neighbours are read as one text of at most so many pieces, as ``data.joined`` has it; None reads each by itself.
 
     Returns:
         precision, recall, f1_strict: of the tagger's entities, exact, as seqeval's strict mode scores IOB2 tags (they are
@@ -30,6 +32,8 @@ def corpus_scores(tagger: Tagger, sentences: Sequence[Sentence]) -> dict[str, fl
     Raises:
         UserError: no sentence has a piece.
     """
+    if join is not None:
+        sentences = joined(sentences, tagger.tokenizer, join)
     records = TaggedRecords(sentences, tagger.tokenizer, tagger.labels, tagger.window, Split.TEST)
     gold = [s.entities for s in records.sentences]
     answers = list(records.tagged(tagger.word_log_probabilities(records.pieces)))

@@ -68,9 +68,10 @@ def _scores(predictor: Any) -> Mapping[str, Any]:
     from zoo.openmed_ner.corpora.catalogue import corpus  # here: a list of tables needs no JAX
     from zoo.openmed_ner.evaluation import corpus_scores
 
-    sentences, _ = corpus(predictor.info.config["data"]["corpus"]).read("test")
+    data = predictor.info.config["data"]
+    sentences, _ = corpus(data["corpus"]).read("test")
     return {
-        "test": corpus_scores(predictor, sentences),
+        "test": corpus_scores(predictor, sentences, data.get("joined")),
         "valid": predictor.info.metrics["valid"],
         "share": {"percent": predictor.share.percent},
     }

@@ -24,6 +24,7 @@ from zoo.openmed_ner.corpora.records import Sentence
 from zoo.openmed_ner.encoders.common import TokenClassifier
 from zoo.openmed_ner.energy import run_facts
 from zoo.openmed_ner.examples import IGNORED, LengthSampler, TaggedRecords
+from zoo.openmed_ner.joining import joined
 from zoo.openmed_ner.labels import LabelMap
 from zoo.openmed_ner.lora import LoraConfig, add_adapters, trainable
 from zoo.openmed_ner.model import adapted_encoder, find_adapter, set_dropout
@@ -113,6 +114,8 @@ class TaggerTask:
     def records(self, split: Split) -> TaggedRecords:
         if split not in self._records:
             sentences, length = self._sentences(split), self.config.data.max_length
+            if self.config.data.joined is not None:
+                sentences = joined(sentences, self.tokenizer, self.config.data.joined)
             self._records[split] = TaggedRecords(sentences, self.tokenizer, self.labels, length, split)
         return self._records[split]
 
