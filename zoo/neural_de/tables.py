@@ -144,7 +144,6 @@ def mnist_node() -> Table:
     )
 
 
-
 def mnist_longer() -> Table:
     """What three times as many steps change, for the rows that the paper's claim is about."""
     long = ("trainer.steps=1200", "trainer.eval_every=400", "trainer.log_every=20")
@@ -169,6 +168,7 @@ def mnist_longer() -> Table:
         chart=_pareto("Neural ODE on MNIST, 1200 steps: accuracy against evaluations"),
         note="Train time is without compilation, on a machine that other work shared: do not compare it.",
     )
+
 
 TABLES: dict[str, Callable[[], Table]] = {
     "digits_node": digits_node,
