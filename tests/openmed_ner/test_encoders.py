@@ -226,3 +226,15 @@ def test_the_encoder_alone_from_a_file_with_a_head():
     whole, batch = load("bert_token")
     hidden = forward(loaded.model, batch)
     np.testing.assert_allclose(whole.model.head(hidden), forward(whole.model, batch), atol=1e-6)
+
+
+def test_gelu_and_its_gradient_are_the_normal_distributions():
+    from scipy.special import ndtr
+
+    from zoo.openmed_ner.encoders.layers import gelu
+
+    x = np.linspace(-12.0, 12.0, 20001, dtype=np.float32)
+    exact = x.astype(np.float64)
+    value, slope = exact * ndtr(exact), ndtr(exact) + exact * np.exp(-(exact**2) / 2) / np.sqrt(2 * np.pi)
+    np.testing.assert_allclose(jax.jit(gelu)(x), value, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(jax.grad(lambda x: gelu(x).sum()))(x), slope, atol=1e-6)

@@ -17,8 +17,6 @@ from zoo.openmed_ner.tokenize import NO_PIECE, Pieces, Tokenizer
 from zoo.openmed_ner.windows import Window, padded_length, windows
 
 IGNORED = -1
-# Each is compiled for training and for evaluation, some seconds once; padding to fewer would lengthen an epoch of sentences by a sixth.
-LENGTHS = (16, 24, 32, 40, 48, 56, 64, 80, 96, 128, 192, 256, 384, 512)
 
 
 class TaggedRecords:
@@ -88,7 +86,7 @@ class TaggedRecords:
         And float32 mean_labels, (batch,): as data, so that every corpus of as many labels is trained by the same compiled step.
         """
         chosen = [self.windows[int(i)] for i in indices]
-        length = padded_length(max(len(w) for w in chosen) + 2, self.max_length, LENGTHS)
+        length = padded_length(max(len(w) for w in chosen) + 2, self.max_length)
         shape = (len(chosen), length)
         t = self._tokenizer
         ids, mask, labels = (

@@ -78,6 +78,8 @@ def tagger_card(config: TaggerConfig) -> Card:
         limits.append(
             f"Watched, and its validation scores taken, on the first {data.valid_limit} sentences of devel alone."
         )
+    if data.joined is not None:
+        limits.append(f"Trained, and its scores taken, on neighbouring sentences together, up to {data.joined} pieces.")
     if model.adapter is not None:
         limits.append(f"Began from the adapter {model.adapter}, which it needs as well.")
     limits.append(SENTENCE)
