@@ -393,7 +393,7 @@ def _reproduce(args: argparse.Namespace) -> None:
 
     document = reproduce(
         args.table,
-        rows=args.rows.split(",") if args.rows else None,
+        rows=tables.find(args.table).named(args.rows) if args.rows else None,
         seeds=args.seeds,
         train=args.train,
         scale=args.scale,

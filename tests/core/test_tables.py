@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
+import shlex
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -72,6 +74,25 @@ def test_unknown_table_row_and_family_are_named() -> None:
     with pytest.raises(UserError, match=r"no row 'Vanila': did you mean 'Vanilla'"):
         TABLE.select(["Vanila"])
     assert [r.name for r in TABLE.select(["ER"])] == ["ER"]
+
+
+def test_names_with_commas_are_found_in_a_list():
+    table = dataclasses.replace(
+        TABLE, rows=tuple(Row(n) for n in ("ER", "local, biased", "local, unbiased", "a", "a,b"))
+    )
+    assert table.named("ER,local, unbiased") == ["ER", "local, unbiased"]
+    assert table.named("local, biased,local, unbiased, ER") == ["local, biased", "local, unbiased", "ER"]
+    assert table.named("a,b") == ["a,b"]
+    assert table.named("local, none,ER") == ["local", "none", "ER"]
+
+
+def test_every_command_that_results_state_names_its_own_row():
+    for path in sorted((Path(__file__).parents[2] / "results").rglob("*.json")):
+        document = json.loads(path.read_text(encoding="utf-8"))
+        for row in document.get("rows", ()):
+            if "command" in row and "table" in document:
+                words = shlex.split(row["command"])
+                assert tables.find(document["table"]).named(words[words.index("--rows") + 1]) == [row["name"]], path
 
 
 def test_reproduce_refuses_what_makes_no_sense(tmp_path: Path) -> None:

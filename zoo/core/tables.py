@@ -106,6 +106,17 @@ class Table:
                 )
         return tuple(row for row in self.rows if row.name in names)
 
+    def named(self, text: str) -> list[str]:
+        """The names in ``A,B``, where a row's own name may hold commas; what is no row's stays as it is."""
+        names, parts = [], text.split(",")
+        known = {row.name for row in self.rows}
+        while parts:
+            ends = range(len(parts), 0, -1)
+            end = next((n for n in ends if ",".join(parts[:n]).strip() in known), 1)
+            names.append(",".join(parts[:end]).strip())
+            parts = parts[end:]
+        return names
+
 
 Scale = Literal["quick", "paper"]
 
