@@ -91,6 +91,10 @@ def test_a_release_tags_with_exact_places(tagger):
     assert [[e.text for e in one] for one in tagger(["", TEXT])] == [[], ["disease", "ORIGIN", "origin"]]
     long = "the disease of " * 200  # far over the window of 32
     assert len(tagger(long)) == 200
+
+
+@pytest.mark.wrong_types
+def test_a_text_that_is_none_is_refused(tagger):
     with pytest.raises(UserError, match="text 1 is a int"):
         tagger(["a", 3])
 
@@ -143,6 +147,7 @@ def test_a_tagger_that_stands_on_an_adapter_is_none_to_begin_from(release, lexic
 def test_merged_adapters_give_what_the_trained_model_gives(release, tagger, lexicon_folder):
     """The released tagger against the unmerged model of the training code."""
     import jax
+    import jax.numpy as jnp
     import numpy as np
     from flax import nnx
 
@@ -153,7 +158,7 @@ def test_merged_adapters_give_what_the_trained_model_gives(release, tagger, lexi
     task = load_task(loaded)
     graphdef, _, rest = nnx.split(task.init(jax.random.key(0)), task.trainable(), ...)
     model = nnx.merge(graphdef, load_params(task, loaded), rest)
-    ids, mask = np.arange(5, 21, dtype=np.int32)[None], np.ones((1, 16), np.int32)
+    ids, mask = jnp.arange(5, 21, dtype=jnp.int32)[None], jnp.ones((1, 16), jnp.int32)
     ours = nnx.merge(tagger._graphdef, tagger._state)(ids, mask)
     np.testing.assert_allclose(ours, model(ids, mask), atol=2e-4, rtol=1e-4)
     plain = nnx.merge(graphdef, task_params_at_zero(load_params(task, loaded)), rest)

@@ -53,7 +53,7 @@ def test_an_adapter_of_peft_gives_its_logits_and_gradients():
     model, config, want = adapted()
     assert config == LoraConfig(3, 7.0, 0.05, ("attention.output.dense", "intermediate.dense", "query", "value"))
     seen = want["attention_mask"] > 0
-    inputs = {name: want[name] for name in ("input_ids", "attention_mask", "token_type_ids")}
+    inputs = {name: jnp.asarray(want[name]) for name in ("input_ids", "attention_mask", "token_type_ids")}
     graphdef, picked, rest = nnx.split(model, trainable(), ...)
 
     @jax.jit

@@ -191,6 +191,7 @@ def test_settings_that_are_refused(make, settings, says):
     assert says in str(error.value)
 
 
+@pytest.mark.wrong_types
 def test_inputs_that_are_refused(tagger):
     with pytest.raises(UserError, match="text 1 is a int"):
         tagger(["a", 3])

@@ -85,9 +85,13 @@ def test_a_line_cut_by_a_kill_is_computed_again(tmp_path: Path, molecule) -> Non
     assert json.loads(lines[-1])["energy"] == expected[1]
 
 
-def test_arguments_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+@pytest.mark.wrong_types
+def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(UserError, match="method='GFN0' is not one of"):
         XTB("GFN0")  # pyright: ignore[reportArgumentType]
+
+
+def test_arguments_that_make_no_sense_are_refused() -> None:
     with pytest.raises(UserError, match="workers=0 and time_limit=600 must be positive"):
         XTB("GFN1-xTB", workers=0)
 

@@ -142,9 +142,13 @@ def test_a_failure_is_remembered_by_content(molecule, tmp_path, monkeypatch):
     assert ConvergedCache(tmp_path).get(water).energy < -5
 
 
-def test_settings_are_checked(tmp_path, molecule):
+@pytest.mark.wrong_types
+def test_an_unknown_precision_is_refused(tmp_path):
     with pytest.raises(UserError, match="precision='half'"):
         ConvergedCache(tmp_path, "half")
+
+
+def test_a_number_of_workers_is_checked(tmp_path, molecule):
     with pytest.raises(UserError, match="workers=0"):
         prepare.prepare([molecule("H2")], ConvergedCache(tmp_path), workers=0)
 

@@ -58,6 +58,7 @@ def test_an_scf_that_does_not_converge_is_an_error(molecule):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.wrong_types
 def test_unknown_methods_are_refused(molecule):
     with pytest.raises(UserError, match="GFN7"):
         single_point(molecule("water"), "GFN7")

@@ -46,6 +46,10 @@ def test_charges_no_molecule_carries():
     refused("charge=+10 leaves -2 valence electrons on H2O", "8 available", charge=10)
     refused("leaves 0 valence electrons", charge=8)
     refused("8 orbitals hold 16", charge=-9)
+
+
+@pytest.mark.wrong_types
+def test_charges_that_are_not_whole():
     refused("charge=0.5", charge=0.5)
     refused("charge=nan", charge=float("nan"))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from zoo.core.errors import UserError
 from zoo.core.task import Records
 
 
+@runtime_checkable
 class Sampler(Protocol):
     """The indices of the examples of training step n."""
 

@@ -8,11 +8,12 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from zoo.core.errors import ZooError
 
 
+@runtime_checkable
 class Sink(Protocol):
     """Where metrics go beside metrics.jsonl."""
 

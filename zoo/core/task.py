@@ -44,6 +44,7 @@ class Monitor:
         return than is None or (value < than if self.mode == "min" else value > than)
 
 
+@runtime_checkable
 class Records(Protocol):
     """Random access to the examples of one split."""
 

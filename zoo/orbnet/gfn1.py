@@ -5,9 +5,10 @@ tblite is imported here and nowhere else. GFN2-xTB energies come from the same d
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,9 +16,6 @@ from zoo.core.errors import UserError, ZooError, one_line
 from zoo.orbnet.blas import one_thread
 from zoo.orbnet.elements import ELEMENTS, valence_electrons
 from zoo.orbnet.molecule import Molecule
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 Method = Literal["GFN1-xTB", "GFN2-xTB"]
 # tblite's accuracy 1 converges the density to 2e-5, which features amplify past 1e-6 hartree.

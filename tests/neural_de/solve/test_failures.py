@@ -126,11 +126,15 @@ def test_duplicate_times_are_served_and_wrong_ones_refused() -> None:
         ({"regularizers": ("R_E", "R_E")}, "name each one once"),
         ({"reduce": "median"}, "reduce='median': not a reduction.*'sum', 'mean', 'max'"),
         ({"reduce": {"R_S": "max"}}, "'R_S' is not among regularizers"),
-        ({"h_grad": "full"}, "h_grad='full': it must be 'exact' or 'frozen'"),
-        ({"max_steps": None}, "max_steps=None: it must be a whole number"),
+        pytest.param(
+            {"h_grad": "full"}, "h_grad='full': it must be 'exact' or 'frozen'", marks=pytest.mark.wrong_types
+        ),
+        pytest.param({"max_steps": None}, "max_steps=None: it must be a whole number", marks=pytest.mark.wrong_types),
         ({"max_steps": 0}, "max_steps=0"),
         ({"checkpoints": 1}, "checkpoints=1: it must be a whole number of at least 2"),
-        ({"adjoint": diffrax.DirectAdjoint()}, "adjoint: not taken; h_grad="),
+        pytest.param(
+            {"adjoint": diffrax.DirectAdjoint()}, "adjoint: not taken; h_grad=", marks=pytest.mark.wrong_types
+        ),
         ({"dt0": -0.1}, r"dt0=-0.1 points away from t1=1.0"),
         ({"y0": jnp.ones(2, complex)}, "complex"),
         ({"y0": ()}, "y0 holds no array"),

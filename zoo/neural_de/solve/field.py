@@ -38,7 +38,9 @@ class Field:
         return eqx.combine(weights, data, self._static)(t, y)
 
 
-def _make_pull(field: Field) -> Callable[[PyTree, PyTree, Array, PyTree, PyTree], tuple[PyTree, Array, PyTree]]:
+def _make_pull(
+    field: Field | _Batched,
+) -> Callable[[PyTree, PyTree, Array, PyTree, PyTree], tuple[PyTree, Array, PyTree]]:
     """``(weights, data, t, y, cotangent) -> cotangents of (weights, t, y)``.
 
     Under vmap the cotangent of weights that all trajectories share comes back summed over them, as one contraction over the
@@ -72,7 +74,7 @@ class _Batched:
 
     def __init__(self, field: Any, axes: PyTree) -> None:
         self._field, self._axes = field, axes
-        self.pull = _make_pull(self)  # pyright: ignore[reportArgumentType]
+        self.pull = _make_pull(self)
 
     def __call__(self, weights: PyTree, data: PyTree, t: Array, y: PyTree) -> PyTree:
         return jax.vmap(self._field, in_axes=(*self._axes, 0, 0))(weights, data, t, y)

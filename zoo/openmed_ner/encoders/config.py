@@ -6,7 +6,7 @@ import dataclasses
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 from zoo.core.errors import UserError
 
@@ -68,7 +68,7 @@ class EncoderConfig:
         return self.max_position_embeddings
 
     @classmethod
-    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+    def from_json(cls, raw: Mapping[str, Any]) -> EncoderConfig:
         """The typed configuration of a parsed config.json; keys that no computation here depends on are passed over.
 
         Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -22,6 +22,7 @@ FAILED = Metric("failed", "molecules", "test.failed", 0)
 Numbers = Mapping[str, Any]
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """A baseline or a release."""
 
