@@ -59,12 +59,15 @@ def test_plain_orbitals_refuse_to_be_differentiated(molecule):
         feature_arrays("plain", operators, converged.molecule.positions_bohr, layout, pairs, jnp)
 
 
-def test_unknown_kinds_and_cutoffs_are_refused(molecule):
-    converged = converge(molecule("H2"))
+@pytest.mark.wrong_types
+def test_unknown_kinds_are_refused(molecule):
     with pytest.raises(UserError, match="kind='soap' is not one of shells, smooth, plain"):
-        features(converged, "soap")
+        features(converge(molecule("H2")), "soap")
+
+
+def test_cutoffs_that_are_not_positive_are_refused(molecule):
     with pytest.raises(UserError, match="cutoff=0"):
-        features(converged, cutoff=0)
+        features(converge(molecule("H2")), cutoff=0)
 
 
 def test_no_leftover_of_64_bit():

@@ -151,6 +151,10 @@ def test_tables_take_what_it_answers_and_the_reason_of_what_it_refuses(predictor
 def test_what_is_no_molecule_is_refused(predictor) -> None:
     with pytest.raises(UserError, match="no molecule"):
         predictor.energy("water")
+
+
+@pytest.mark.wrong_types
+def test_an_unknown_fallback_is_refused(predictor) -> None:
     with pytest.raises(UserError, match="fallback='gfn2'"):
         predictor.energy(Molecule.from_angstrom("OHH", WATER), fallback="gfn2")
 

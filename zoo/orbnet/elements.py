@@ -96,7 +96,7 @@ def element(key: int | str) -> Element:
     return ELEMENTS[key - 1]
 
 
-def symbols(numbers: Iterable[int]) -> str:
+def symbols(numbers: Iterable[int] | np.ndarray) -> str:
     """Symbols of atomic numbers for a message: ``H, C, O``."""
     return ", ".join(ELEMENTS[z - 1].symbol for z in numbers)
 
