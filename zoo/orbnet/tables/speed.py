@@ -83,7 +83,7 @@ def table() -> Table:
         metrics=METRICS,
         rows=(Row(DENALI), *(Row(m, compute=partial(xtb, m)) for m in methods), release),
         note=f"Medians of {REPEATS} calls of {MOLECULES} neutral molecules of Hutchison's set at the deciles of size. "
-        "Set OMP_NUM_THREADS=1 for one thread.",
+        "Set NPROC=1 and OMP_NUM_THREADS=1 for one thread.",
         evaluate=evaluate,
         artefacts=artefacts,
     )
