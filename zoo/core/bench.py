@@ -133,11 +133,6 @@ def benches() -> dict[str, Callable[..., list[dict[str, Any]]]]:
     return found
 
 
-def threads() -> int:
-    """Threads that this process was given by :func:`by_threads`; else its cores."""
-    return int(os.environ.get("NPROC") or machine.cores())
-
-
 def find(name: str) -> Callable[..., list[dict[str, Any]]]:
     """The benchmark of that name; UserError with the nearest name for an unknown one."""
     known = benches()

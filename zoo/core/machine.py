@@ -55,6 +55,11 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def threads() -> int:
+    """Threads that XLA computes with: NPROC where it is set, else one a core."""
+    return int(os.environ.get("NPROC") or cores())
+
+
 @functools.cache
 def _cpu() -> tuple[str, str]:
     """The processor's name and the widest of its vector instruction sets, as far as the system tells."""

@@ -17,7 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from zoo.core.bench import Timing, interleaved, row, threads
+from zoo.core import machine
+from zoo.core.bench import Timing, interleaved, row
 from zoo.neural_de.memory import memory_rows, scalar
 from zoo.neural_de.solve import solve
 
@@ -115,7 +116,7 @@ def _torchdiffeq(inner: np.ndarray, outer: np.ndarray, images: np.ndarray) -> di
     import torch  # pyright: ignore[reportMissingImports]
     from torchdiffeq import odeint  # pyright: ignore[reportMissingImports]
 
-    torch.set_num_threads(threads())
+    torch.set_num_threads(machine.threads())
     weights = [torch.tensor(w, requires_grad=True) for w in (inner, outer)]
     y0, times = torch.tensor(images), torch.tensor([0.0, 1.0])
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.core.bench import threads
+from zoo.core import machine
 
 NAME = "transformers, peft, torch"
 PACKAGES = ("torch", "transformers", "peft")
@@ -25,7 +25,7 @@ def use_threads() -> None:
     """As many threads as JAX uses here."""
     import torch  # pyright: ignore[reportMissingImports]
 
-    torch.set_num_threads(threads())
+    torch.set_num_threads(machine.threads())
 
 
 class Trainer:
