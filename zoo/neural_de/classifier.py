@@ -71,7 +71,12 @@ def forward(
     def one_solve(y0: Array, norm: Any, key: Array) -> tuple[Any, diffrax.Solution, dict[str, Array]]:
         """(end state, solution, regularisers) of one trajectory or one batch under a common step."""
         makers = _rates(plan, key, y0)
-        settings: dict[str, Any] = {"max_steps": solver.max_steps, "throw": False, "h_grad": solver.h_grad}
+        settings: dict[str, Any] = {
+            "max_steps": solver.max_steps,
+            "throw": False,
+            "h_grad": solver.h_grad,
+            "sum_shared": solver.control == "sample",  # the vmap is below, and nothing takes a gradient inside of it
+        }
         problem = (SOLVERS[solver.name](), jnp.zeros((), images.dtype), end, None)
         if plan.local is not None:
             controller = diffrax.PIDController(rtol=solver.rtol, atol=solver.atol, norm=norm)

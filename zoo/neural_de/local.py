@@ -45,11 +45,12 @@ def solve_locally_regularised(
     max_steps: int = 4096,
     throw: bool = True,
     h_grad: Literal["exact", "frozen"] = "exact",
+    sum_shared: bool = False,
 ) -> LocalSolution:
     """Solve, and take one more step of the same solver from a random place of the solution.
 
     Args:
-        terms, solver, t0, t1, dt0, y0, args, stepsize_controller, max_steps, throw, h_grad: as for zoo.neural_de.solve.
+        terms, solver, t0, t1, dt0, y0, args, stepsize_controller, max_steps, throw, h_grad, sum_shared: as for zoo.neural_de.solve.
         key: draws the place.
         mode: ``unbiased`` draws t uniformly from (t0, t1); ``biased`` draws one of the accepted steps, so that places where the
             steps are short are drawn more often (for which a solve without gradient runs first).
@@ -84,7 +85,20 @@ def solve_locally_regularised(
     time = lax.stop_gradient(time)
 
     saveat = diffrax.SaveAt(subs=[times_only, diffrax.SubSaveAt(ts=time[None]), diffrax.SubSaveAt(t1=True)])
-    whole = solve(terms, solver, t0, t1, dt0, y0, args, saveat=saveat, throw=throw, h_grad=h_grad, **settings)
+    whole = solve(
+        terms,
+        solver,
+        t0,
+        t1,
+        dt0,
+        y0,
+        args,
+        saveat=saveat,
+        throw=throw,
+        h_grad=h_grad,
+        sum_shared=sum_shared,
+        **settings,
+    )
     assert whole.ts is not None
     assert whole.ys is not None
     ends, _, last = whole.ts

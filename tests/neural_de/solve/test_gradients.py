@@ -152,12 +152,13 @@ def test_few_slots_change_nothing() -> None:
             np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
 
 
-def test_vmapped_gradients_are_sums_and_stay_apart() -> None:
+@pytest.mark.parametrize("sum_shared", [False, True])
+def test_vmapped_gradients_are_sums_and_stay_apart(sum_shared: bool) -> None:
     """Shared weights gather the trajectories' gradients; initial states keep their own."""
     p, y0 = parameters(), start(3)
 
     def one(p: Any, y: Any) -> Any:
-        s = run(p, y, dt0=None, regularizers=("R_E", "R_S"))
+        s = run(p, y, dt0=None, regularizers=("R_E", "R_S"), sum_shared=sum_shared)
         return sum(s.regularizers.values()) + jnp.sum(s.ys**2)
 
     together = quick(jax.grad(lambda p, y: jnp.sum(jax.vmap(one, (None, 0))(p, y)), argnums=(0, 1)))(p, y0)
@@ -166,6 +167,42 @@ def test_vmapped_gradients_are_sums_and_stay_apart() -> None:
     for name in p:
         np.testing.assert_allclose(together[0][name], sum(a[0][name] for a in alone), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(together[1], jnp.stack([a[1] for a in alone]), rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_under_vmap_are_each_examples_own() -> None:
+    """vmap of a gradient keeps the examples' gradients of the shared weights apart, also within another vmap's gradient."""
+    p, y0 = parameters(), start(3)
+
+    def one(p: Any, y: Any) -> Any:
+        s = run(p, y, dt0=None, regularizers=("R_E",))
+        return s.regularizers["R_E"] + jnp.sum(s.ys**2)
+
+    alone = [quick(jax.grad(one))(p, y) for y in y0]
+    each = quick(jax.vmap(jax.grad(one), (None, 0)))(p, y0)
+    for name in p:
+        np.testing.assert_allclose(each[name], jnp.stack([a[name] for a in alone]), rtol=1e-5, atol=1e-6)
+
+    def of_batch(p: Any, y: Any) -> Any:
+        return jnp.sum(jax.vmap(lambda row: run(p, row, dt0=None, sum_shared=True).regularizers["R_E"])(y))
+
+    batches = jnp.stack([y0, 2 * y0])
+    outer = quick(jax.vmap(jax.grad(of_batch), (None, 0)))(p, batches)
+    for i, batch in enumerate(batches):
+        for name, expected in quick(jax.grad(of_batch))(p, batch).items():
+            np.testing.assert_allclose(outer[name][i], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_jacobians_hold_a_row_for_each_output() -> None:
+    p, y0 = parameters(), start(1)[0]
+
+    def end(p: Any) -> Any:
+        return run(p, y0, dt0=None).ys[-1]
+
+    jacobian = quick(jax.jacrev(end))(p)
+    for i in range(y0.size):
+        row = quick(jax.grad(lambda p, i=i: end(p)[i]))(p)
+        for name in p:
+            np.testing.assert_allclose(jacobian[name][i], row[name], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow

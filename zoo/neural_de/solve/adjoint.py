@@ -14,6 +14,7 @@ from jax import Array, lax
 
 from zoo.neural_de.solve import checkpoints, control, saving, step, trees
 from zoo.neural_de.solve.control import Clock
+from zoo.neural_de.solve.field import Pull
 from zoo.neural_de.solve.loop import Engine, Fixed, Inputs, Outputs, Record, forward, outputs
 
 PyTree = Any
@@ -110,7 +111,14 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
 
         def attempt() -> Any:
             length = (end - clock.start) * fixed.direction
-            stages = step.run_stages(engine.field, tableau, problem, clock.start, end, y, k1)
+            pulls: list[Pull] = []
+
+            def evaluate(weights: PyTree, data: PyTree, t: Array, g: PyTree) -> PyTree:
+                k, pull = engine.field.linearize(weights, data, t, g, engine.sum_shared)
+                pulls.append(pull)
+                return k
+
+            stages = step.run_stages(evaluate, tableau, problem, clock.start, end, y, k1)
             kept = saving.Kept(keep, clock.start, clock.end, carry.accepted)
             outputs, times_bar = None, carry.times
             start_more, end_more = jnp.zeros_like(clock.start), jnp.zeros_like(clock.end)
@@ -135,7 +143,7 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
                 outputs=outputs,
             )
             weights, y_bar, k1_bar, start_bar, end_bar = step.pull_step(
-                engine.field, tableau, engine.norm, problem, clock.start, end, stages, step_bars, True
+                pulls, tableau, engine.norm, problem, clock.start, end, stages, step_bars
             )
             y_bar = trees.add(_if(needed, y_bar), _if(~keep, carry.y))
             k1_bar = trees.add(_if(needed, k1_bar), _if(~keep, carry.k1))
@@ -178,7 +186,8 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
     start_bar, end_bar, *_ = carry.clock
     # k1 = f(t0, y0), the engine's first evaluation.
     y0, k1_bar = _if(residuals.sound, inputs.y0), _if(residuals.sound, carry.k1)
-    weights, t_bar, y_bar = engine.field.pull(inputs.weights, fixed.data, inputs.t0 * fixed.direction, y0, k1_bar)
+    first = (inputs.weights, fixed.data, inputs.t0 * fixed.direction, y0)
+    weights, t_bar, y_bar = engine.field.linearize(*first, engine.sum_shared)[1](k1_bar)
     return Inputs(
         trees.add(carry.weights, weights),
         trees.add(carry.y, y_bar),

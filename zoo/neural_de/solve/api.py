@@ -40,6 +40,7 @@ def solve(
     h_grad: Literal["exact", "frozen"] = "exact",
     adjoint: None = None,
     checkpoints: int | None = None,
+    sum_shared: bool = False,
 ) -> RegularizedSolution:
     """Solve an ODE and return its solver's heuristics with gradients by discrete adjoint.
 
@@ -54,6 +55,9 @@ def solve(
             accept/reject pattern and step sizes cut to a limit are held). "frozen": they are constants, as in diffrax.
         adjoint: not taken: the gradient is that of h_grad.
         checkpoints: states kept for the backward pass; None lets the state's size choose (16 to 64).
+        sum_shared: only for ``jax.grad`` of a ``jax.vmap`` of solves that share weights: their gradients are summed over the vmapped axis
+            as one contraction in each step, where else each trajectory has a copy of them that is summed at the end. The same
+            gradient in less time and memory; under a vmap of gradients it would sum those that have to stay apart.
 
     Returns:
         a diffrax.Solution with ``.regularizers`` and ``.stats["nfe"]`` besides.
@@ -74,7 +78,7 @@ def solve(
     if type(solver) in TABLEAUS and isinstance(stepsize_controller, diffrax.PIDController):
         arguments.warn_precision(stepsize_controller, problem.y0)
         solution = native.solve(
-            problem, solver, args, stepsize_controller, max_steps, plan, h_grad == "exact", checkpoints
+            problem, solver, args, stepsize_controller, max_steps, plan, h_grad == "exact", checkpoints, sum_shared
         )
     elif h_grad == "exact":
         raise UserError(

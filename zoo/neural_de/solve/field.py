@@ -1,7 +1,8 @@
-"""The vector field as a pure function of its arrays, and its pullback, summed over batched trajectories where it can be."""
+"""The vector field as a pure function of its arrays, and its pullback, summed over a vmapped batch where that is asked for."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,8 @@ import jax.tree_util as jtu
 from jax import Array, custom_batching
 
 PyTree = Any
+# cotangent of f(t, y) -> cotangents of (weights, t, y)
+Pull = Callable[[PyTree], tuple[PyTree, Array, PyTree]]
 
 
 class Field:
@@ -31,22 +34,26 @@ class Field:
         converted = eqx.filter_closure_convert(function, t, y)
         self.weights, rest = eqx.partition(converted, eqx.is_inexact_array)
         self.data, self._static = eqx.partition(rest, eqx.is_array)
-        self.pull = _make_pull(self)
+        self._pull_summed = _make_pull_summed(self)
 
     def __call__(self, weights: PyTree, data: PyTree, t: Array, y: PyTree) -> PyTree:
         """f(t, y) with the arrays ``weights`` and ``data``."""
         return eqx.combine(weights, data, self._static)(t, y)
 
+    def linearize(self, weights: PyTree, data: PyTree, t: Array, y: PyTree, summed: bool) -> tuple[PyTree, Pull]:
+        """f(t, y) and its pullback: cotangent -> cotangents of (weights, t, y).
 
-def _make_pull(
-    field: Field | _Batched,
-) -> Callable[[PyTree, PyTree, Array, PyTree, PyTree], tuple[PyTree, Array, PyTree]]:
-    """``(weights, data, t, y, cotangent) -> cotangents of (weights, t, y)``.
+        With ``summed``, under vmap, the cotangent of weights that all trajectories share comes back summed over the innermost vmapped
+        axis, as one contraction: a copy of the weights for each trajectory need not fit in memory. The pullback then evaluates the
+        field anew, of which the compiler spares what it recognises.
+        """
+        if summed:
+            return self(weights, data, t, y), functools.partial(self._pull_summed, weights, data, t, y)
+        return jax.vjp(lambda w, s, x: self(w, data, s, x), weights, t, y)
 
-    Under vmap the cotangent of weights that all trajectories share comes back summed over them, as one contraction over the
-    batch: the engine only ever adds these up, and a copy of the weights for each trajectory would not fit in memory.
-    The primal evaluation in here repeats the caller's; the compiler merges the two.
-    """
+
+def _make_pull_summed(field: Field) -> Callable[[PyTree, PyTree, Array, PyTree, PyTree], tuple[PyTree, Array, PyTree]]:
+    """``(weights, data, t, y, cotangent) -> cotangents of (weights, t, y)``, see Field.linearize."""
 
     @custom_batching.custom_vmap
     def pull(weights: PyTree, data: PyTree, t: Array, y: PyTree, cotangent: PyTree) -> tuple[PyTree, Array, PyTree]:
@@ -61,20 +68,9 @@ def _make_pull(
             return x if is_batched else jnp.broadcast_to(x, (size, *jnp.shape(x)))
 
         t, y, cotangent = jtu.tree_map(spread, (t, y, cotangent), tuple(others))
-        whole = _Batched(field, axes)
-        out = whole.pull(weights, data, t, y, cotangent)
+        whole = jax.vmap(field, in_axes=(*axes, 0, 0))
+        out = jax.vjp(lambda w, s, x: whole(w, data, s, x), weights, t, y)[1](cotangent)
         every = jtu.tree_map(lambda _: True, (t, y))
         return out, (weights_batched, *every)
 
     return pull
-
-
-class _Batched:
-    """A field of a batch of trajectories, itself a field, so that vmaps nest."""
-
-    def __init__(self, field: Any, axes: PyTree) -> None:
-        self._field, self._axes = field, axes
-        self.pull = _make_pull(self)
-
-    def __call__(self, weights: PyTree, data: PyTree, t: Array, y: PyTree) -> PyTree:
-        return jax.vmap(self._field, in_axes=(*self._axes, 0, 0))(weights, data, t, y)

@@ -33,6 +33,7 @@ class Engine:
         exact: gradients go through the step sizes.
         max_steps: most attempts.
         slots: states kept for the backward pass.
+        sum_shared: see zoo.neural_de.solve.
         strides, dense: what is saved on the way beside the given times.
     """
 
@@ -44,6 +45,7 @@ class Engine:
     exact: bool
     max_steps: int
     slots: int
+    sum_shared: bool
     strides: tuple[int, ...]
     dense: bool
 

@@ -34,6 +34,7 @@ def solve(
     plan: Plan,
     exact: bool,
     checkpoints: int | None,
+    sum_shared: bool,
 ) -> RegularizedSolution:
     """See zoo.neural_de.solve; arguments are checked."""
     y0, terms, tableau = problem.y0, problem.terms, TABLEAUS[type(solver)]
@@ -59,6 +60,7 @@ def solve(
         exact=exact,
         max_steps=max_steps,
         slots=slots.slot_count((y0, y0), max_steps, checkpoints),
+        sum_shared=sum_shared,
         strides=strides,
         dense=problem.dense,
     )

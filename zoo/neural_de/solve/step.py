@@ -16,7 +16,7 @@ import jax.tree_util as jtu
 from jax import Array
 
 from zoo.neural_de.solve import control, trees
-from zoo.neural_de.solve.field import Field
+from zoo.neural_de.solve.field import Pull
 from zoo.neural_de.solve.tableau import Tableau
 
 PyTree = Any
@@ -48,7 +48,13 @@ class Stages(NamedTuple):
 
 
 def run_stages(
-    field: Field, tableau: Tableau, problem: Problem, start: Array, end: Array, y: PyTree, k1: PyTree
+    field: Callable[[PyTree, PyTree, Array, PyTree], PyTree],
+    tableau: Tableau,
+    problem: Problem,
+    start: Array,
+    end: Array,
+    y: PyTree,
+    k1: PyTree,
 ) -> Stages:
     """Six evaluations of the field: the step from ``start`` to ``end``; ``g[6]`` is its end state and ``k[6]`` f there."""
     length = (end - start) * problem.direction
@@ -107,7 +113,7 @@ class StepCotangents(NamedTuple):
 
 
 def pull_step(
-    field: Field,
+    pulls: Sequence[Pull],
     tableau: Tableau,
     norm: Callable[[PyTree, PyTree], Array],
     problem: Problem,
@@ -115,12 +121,11 @@ def pull_step(
     end: Array,
     stages: Stages,
     bars: StepCotangents,
-    times: bool,
 ) -> tuple[PyTree, PyTree, PyTree, Array, Array]:
-    """Pull an attempt's cotangents back.
+    """Pull an attempt's cotangents back; ``pulls`` are those of the six evaluations.
 
     Returns:
-        cotangents of (weights, y, k1, start, end). Without ``times`` the last two are zero.
+        cotangents of (weights, y, k1, start, end).
     """
     span = end - start
     length = span * problem.direction
@@ -168,17 +173,15 @@ def pull_step(
             coefficients.append(1.0)
             sources.append(outputs[i])
         q = trees.combine(jnp.ones((), time_dtype), coefficients, sources)
-        if times:
-            length_bar = length_bar + trees.dot(stages.k[i], q, time_dtype)
+        length_bar = length_bar + trees.dot(stages.k[i], q, time_dtype)
         k_bar = trees.add(trees.times(length, q), direct[i])
         if i == 0:
             k1_bar = k_bar
             break
-        w_bar, t_bar, g_bar = field.pull(problem.weights, problem.data, stages.t[i], stages.g[i], k_bar)
+        w_bar, t_bar, g_bar = pulls[i - 1](k_bar)
         weights_bar = w_bar if weights_bar is None else trees.add(weights_bar, w_bar)
-        if times:
-            t_bar, c = t_bar * problem.direction, tableau.c[i - 1]
-            start_bar, end_bar = start_bar + (1 - c) * t_bar, end_bar + c * t_bar
+        t_bar, c = t_bar * problem.direction, tableau.c[i - 1]
+        start_bar, end_bar = start_bar + (1 - c) * t_bar, end_bar + c * t_bar
         g_bars[i] = trees.add(g_bar, y1_bar) if i == 6 else g_bar
     y_bar = trees.add(y_bar, *g_bars[1:])
     span_bar = length_bar * problem.direction
