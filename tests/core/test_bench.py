@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,17 @@ def test_each_number_of_threads_is_a_process_of_its_own(monkeypatch: pytest.Monk
     assert len(bench.by_threads("rows_of_threads", "quick")) == 1
     with pytest.raises(ZooError, match="no_such_rows with 1 threads ended with status 1"):
         bench.by_threads("no_such_rows")
+
+
+@pytest.mark.parametrize(("kind", "status"), [("UserError", 2), ("ZooError", 1)])
+def test_what_stops_a_measuring_process_is_the_benchmarks_own_error(
+    kind: str, status: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rows_that_fail.py").write_text(
+        f"from zoo.core import bench, errors\ndef rows():\n    raise errors.{kind}('no such corpus')\nbench.print_rows(rows)\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(Path(bench.__file__).parents[2])]))
+    with pytest.raises(ZooError, match=r"^no such corpus$") as caught:
+        bench.by_threads("rows_that_fail", threads=(1,))
+    assert caught.value.exit_code == status
+    assert "Traceback" not in capfd.readouterr().err

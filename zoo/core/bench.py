@@ -92,7 +92,7 @@ def by_threads(module: str, *arguments: str, threads: Sequence[int] = (1, 2)) ->
     """Rows of a module that prints them as JSON, run once for each number of threads, which is a process's own.
 
     Args:
-        module: what ``python -m`` runs.
+        module: what ``python -m`` runs; its program is :func:`print_rows`.
         arguments: its arguments.
         threads: how many; more than this process has cores are left out with a line on stderr.
 
@@ -100,7 +100,7 @@ def by_threads(module: str, *arguments: str, threads: Sequence[int] = (1, 2)) ->
         the rows, each with its "threads".
 
     Raises:
-        ZooError: a process that failed.
+        UserError, ZooError: what a process stopped with, by :func:`print_rows`, or that one failed otherwise.
     """
     rows: list[dict[str, Any]] = []
     for count in threads:
@@ -113,10 +113,24 @@ def by_threads(module: str, *arguments: str, threads: Sequence[int] = (1, 2)) ->
             env={**os.environ, **dict.fromkeys(THREADS, str(count))},
             stdout=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
+        found = json.loads(done.stdout or "{}")
         if done.returncode:
+            if "error" in found:
+                raise (UserError if done.returncode == UserError.exit_code else ZooError)(found["error"])
             raise ZooError(f"{module} with {count} threads ended with status {done.returncode}: its words are above")
-        rows += [{**one, "threads": count} for one in json.loads(done.stdout)]
+        rows += [{**one, "threads": count} for one in found]
     return rows
+
+
+def print_rows(rows: Callable[[], list[dict[str, Any]]]) -> None:
+    """The program of a module that :func:`by_threads` runs: its rows on stdout, or the error that stopped them and its status."""
+    try:
+        found: Any = rows()
+        status = 0
+    except ZooError as error:
+        found, status = {"error": str(error)}, error.exit_code
+    json.dump(found, sys.stdout)
+    sys.exit(status)
 
 
 def benches() -> dict[str, Callable[..., list[dict[str, Any]]]]:

@@ -7,8 +7,6 @@ evaluation of the field; that of value and gradient is three times as much. torc
 from __future__ import annotations
 
 import importlib.util
-import json
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from zoo.core import machine
-from zoo.core.bench import Timing, interleaved, row
+from zoo.core.bench import Timing, interleaved, print_rows, row
 from zoo.neural_de.memory import memory_rows, scalar
 from zoo.neural_de.solve import solve
 
@@ -138,4 +136,4 @@ def _torchdiffeq(inner: np.ndarray, outer: np.ndarray, images: np.ndarray) -> di
 
 
 if __name__ == "__main__":
-    json.dump(all_rows(), sys.stdout)
+    print_rows(all_rows)

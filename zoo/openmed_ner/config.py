@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from zoo.core.schema import BaseConfig, require
-from zoo.openmed_ner.lora import ATTENTION
+from zoo.openmed_ner.lora import ATTENTION, LoraConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,11 @@ class LoraSettings:
         require(self.alpha > 0, f"alpha={self.alpha}: it must be above 0")
         require(0 <= self.dropout < 1, f"dropout={self.dropout}: it lies in [0, 1)")
         require(bool(self.targets), "targets is empty: name at least one linear map, for example query")
+
+    @property
+    def config(self) -> LoraConfig:
+        """The same as what adapters are made from."""
+        return LoraConfig(self.rank, self.alpha, self.dropout, self.targets)
 
 
 @dataclass(frozen=True, kw_only=True)

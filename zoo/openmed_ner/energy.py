@@ -6,7 +6,6 @@ the clock in training steps and compilation, so on a busy machine the estimate i
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 
 from zoo.core import machine
@@ -32,12 +31,9 @@ def footprint(seconds: float, threads: int | None = None) -> Footprint:
 
     Args:
         seconds: how long it computed.
-        threads: how many cores it used; None for OMP_NUM_THREADS, else all that the process may use.
+        threads: how many cores it used; None for as many as XLA computes with.
     """
-    if threads is None:
-        named = os.environ.get("OMP_NUM_THREADS", "")
-        threads = int(named) if named.isdigit() and int(named) > 0 else machine.cores()
-    energy = seconds / 3600 * threads * WATTS_PER_CORE * OVERHEAD
+    energy = seconds / 3600 * (machine.threads() if threads is None else threads) * WATTS_PER_CORE * OVERHEAD
     return Footprint(round(energy, 4), round(energy / 1000 * GRAMS_PER_KWH, 4))
 
 

@@ -26,7 +26,7 @@ from zoo.openmed_ner.energy import run_facts
 from zoo.openmed_ner.examples import IGNORED, LengthSampler, TaggedRecords
 from zoo.openmed_ner.joining import joined
 from zoo.openmed_ner.labels import LabelMap
-from zoo.openmed_ner.lora import LoraConfig, add_adapters, trainable
+from zoo.openmed_ner.lora import add_adapters, trainable
 from zoo.openmed_ner.model import adapted_encoder, find_adapter, set_dropout
 from zoo.openmed_ner.scoring import f1_scores
 from zoo.openmed_ner.tokenize import Tokenizer
@@ -104,8 +104,7 @@ class TaggerTask:
         if settings.dropout is not None:
             set_dropout(model, settings.dropout)
         if settings.train == "lora":
-            lora = LoraConfig(settings.lora.rank, settings.lora.alpha, settings.lora.dropout, settings.lora.targets)
-            add_adapters(model, lora, lora_key)
+            add_adapters(model, settings.lora.config, lora_key)
         return model
 
     def trainable(self) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 from flax import nnx
 
 from zoo.core import hub
-from zoo.core.bench import Timing, interleaved, row
+from zoo.core.bench import Timing, interleaved, print_rows, row
 from zoo.core.config import compose
 from zoo.core.errors import ZooError
 from zoo.core.optim import optimizer
@@ -32,7 +32,6 @@ from zoo.openmed_ner.base import find_base
 from zoo.openmed_ner.convert import save_model
 from zoo.openmed_ner.corpora.catalogue import corpus
 from zoo.openmed_ner.flops import forward_flops, step_flops
-from zoo.openmed_ner.lora import LoraConfig
 from zoo.openmed_ner.peft_files import save_adapter
 from zoo.openmed_ner.predictor import ReleasedTagger
 from zoo.openmed_ner.task import TaggerTask
@@ -61,7 +60,7 @@ def step_rows(count: int, repeats: int) -> list[dict[str, Any]]:
     config = typed(compose([EXPERIMENT]))
     task = TaggerTask(config)  # pyright: ignore[reportArgumentType]
     model, settings, trainer = task.config.model, task.config.optimizer, task.config.trainer
-    lora = LoraConfig(model.lora.rank, model.lora.alpha, model.lora.dropout, model.lora.targets)
+    lora = model.lora.config
     made = spread(task.records(Split.TRAIN), trainer.batch_size, count)
     graphdef, params, frozen = nnx.split(task.init(jax.random.key(0)), task.trainable(), ...)
     tx = optimizer(settings, trainer)
@@ -235,4 +234,4 @@ def all_rows(*, quick: bool = False) -> list[dict[str, Any]]:
 
 if __name__ == "__main__":
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    json.dump(all_rows(quick="--quick" in sys.argv), sys.stdout)
+    print_rows(lambda: all_rows(quick="--quick" in sys.argv))

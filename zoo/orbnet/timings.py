@@ -5,7 +5,6 @@ The network is an untrained one of the released shape: time does not depend on w
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,7 +15,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from zoo.core.bench import Timing, interleaved, row
+from zoo.core.bench import Timing, interleaved, print_rows, row
 from zoo.core.progress import say
 from zoo.orbnet.batch import ElementIndex, collate
 from zoo.orbnet.dft import molecule as dft_molecule
@@ -179,4 +178,4 @@ def all_rows(*, quick: bool = False) -> list[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    json.dump(all_rows(quick="--quick" in sys.argv), sys.stdout)
+    print_rows(lambda: all_rows(quick="--quick" in sys.argv))

@@ -22,7 +22,7 @@ from zoo.openmed_ner.base import checked_base
 from zoo.openmed_ner.convert import load_masked_lm
 from zoo.openmed_ner.encoders.common import MaskedLM
 from zoo.openmed_ner.energy import run_facts
-from zoo.openmed_ner.lora import LoraConfig, add_adapters, trainable
+from zoo.openmed_ner.lora import add_adapters, trainable
 from zoo.openmed_ner.mlm.config import DomainConfig
 from zoo.openmed_ner.mlm.rows import TextRecords, mask_row, pack
 from zoo.openmed_ner.mlm.text import TestSentences, blocks, collection, file_passages, place, training_sentences
@@ -67,8 +67,7 @@ class DomainTask:
         if settings.dropout is not None:
             set_dropout(model, settings.dropout)
         if settings.train == "lora":
-            lora = LoraConfig(settings.lora.rank, settings.lora.alpha, settings.lora.dropout, settings.lora.targets)
-            add_adapters(model, lora, lora_key)
+            add_adapters(model, settings.lora.config, lora_key)
         return model
 
     def _begin(self, model: MaskedLM) -> None:
