@@ -111,7 +111,7 @@ ABLATION_RUN = ("trainer.steps=850", "trainer.eval_every=170", "optimizer.warmup
 def ablation() -> Table:
     """NCBI-Disease with and without domain adaptation, by adapters and by full fine-tuning."""
     experiments = {
-        "LoRA": "ncbi-disease-minilm",
+        "LoRA": "ncbi-disease-minilm-attention",
         "DAPT + LoRA": "ncbi-disease-minilm-dapt",
         "full fine-tuning": "ncbi-disease-minilm-full",
         "DAPT + full fine-tuning": "ncbi-disease-minilm-dapt-full",
