@@ -31,7 +31,7 @@ TABLE = Table(
 def document() -> dict:
     numbers = [{"test": {"accuracy": a}, "run": {"train_seconds": 2.0}} for a in (90.0, 92.0, 97.0)]
     row = tables.row_document(TABLE, TABLE.rows[0], numbers, release="r", command="zoo ...", scale="quick")
-    return {"table": TABLE.name, "scale": "quick", "rows": [{**row, "config_hash": "abc"}]}
+    return {"table": TABLE.name, "scale": "quick", "rows": [{**row, "config_hash": "abc", "machine": "some machine"}]}
 
 
 def test_row_has_the_contract_s_keys_and_sample_statistics() -> None:
@@ -53,7 +53,7 @@ def test_one_seed_has_no_spread_and_a_missing_number_is_null() -> None:
 
 
 def test_files_hold_the_command_and_the_machine(tmp_path: Path) -> None:
-    path = tables.write_results(TABLE, document(), {"summary": "some machine"}, tmp_path)
+    path = tables.write_results(TABLE, document(), tmp_path)
     rows = list(csv.DictReader(path.open(encoding="utf-8")))
     assert [r["metric"] for r in rows] == ["test_accuracy", "train_seconds"]
     assert rows[0]["command"] == "zoo ..."
@@ -64,6 +64,35 @@ def test_files_hold_the_command_and_the_machine(tmp_path: Path) -> None:
     assert "93.00 ± 3.61" in text
     assert "97.94" in text
     assert "fewer steps" in text
+
+
+def test_rows_that_were_not_made_stay(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def made(name: str, accuracy: float, machine: str, scale: str = "quick") -> dict:
+        row = next(r for r in TABLE.rows if r.name == name)
+        entry = tables.row_document(
+            TABLE, row, [{"test": {"accuracy": accuracy}}], release="r", command=name, scale=scale
+        )
+        return {"table": TABLE.name, "scale": scale, "rows": [{**entry, "machine": machine}]}
+
+    def write(document: dict) -> dict:
+        path = tables.write_results(TABLE, tables.with_former(TABLE, document, tmp_path), tmp_path)
+        return {r["row"]: r for r in csv.DictReader(path.open(encoding="utf-8")) if r["metric"] == "test_accuracy"}
+
+    write(made("ER", 90.0, "one"))
+    both = write(made("Vanilla", 95.0, "two"))
+    assert list(both) == ["Vanilla", "ER"]  # the table's order
+    assert [(r["value"], r["machine"], r["command"]) for r in both.values()] == [
+        ("95.0", "two", "Vanilla"), ("90.0", "one", "ER"),
+    ]  # fmt: skip
+    assert write(made("ER", 91.0, "three"))["ER"]["value"] == "91.0"
+    assert capsys.readouterr().err == ""
+    assert list(write(made("ER", 99.0, "four", "paper"))) == ["ER"]
+    assert "replaced: Vanilla" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.tmp"))
+    path = (tmp_path / TABLE.name).with_suffix(".json")
+    path.write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match="not a table's results"):
+        tables.with_former(TABLE, made("ER", 1.0, "five"), tmp_path)
 
 
 def test_unknown_table_row_and_family_are_named() -> None:

@@ -32,7 +32,8 @@ def reproduce(
 
     Args:
         name: ``<family>/<table>``.
-        rows: names of the rows to make, all if None. A row of the paper alone is shown beside the others.
+        rows: names of the rows to make, all if None; those that ``out`` holds already stay there as they are. A row of the paper alone
+            is shown beside the others.
         seeds: number of seeds (0, 1, ...) trained for each row; a packaged release is one seed.
         train: train the rows' experiments; else their packaged releases answer.
         scale: ``quick`` (what two cores can do; the rows say what was reduced) or ``paper`` (the paper's own setting).
@@ -80,13 +81,19 @@ def reproduce(
         answer = answers[row.name]
         command = _command(table, row, seeds, train, scale)
         entry = tables.row_document(table, row, answer.numbers, release=answer.release, command=command, scale=scale)
-        document["rows"].append({**entry, "config_hash": answer.config_hash})
-    written = [str(tables.write_results(table, document, machine.facts(), out))]
-    if table.artefacts is not None:
-        first = {row: answer.numbers[0] for row, answer in answers.items() if answer.numbers}
+        facts = {"config_hash": answer.config_hash, "machine": machine.facts()["summary"]}
+        document["rows"].append({**entry, **facts})
+    whole = tables.with_former(table, document, out)
+    written = [str(tables.write_results(table, whole, out))]
+    first = {row: answer.numbers[0] for row, answer in answers.items() if answer.numbers}
+    if table.artefacts is not None and any(row["seeds"] and row["name"] not in first for row in whole["rows"]):
+        say(
+            f"{table.name}: its further files are left as they are, for they need all rows (leave --rows out to write them)"
+        )
+    elif table.artefacts is not None:
         written += [str(path) for path in table.artefacts(first, out)]
     if table.chart is not None:
-        written += [str(path) for path in table.chart(document, out / table.name)]
+        written += [str(path) for path in table.chart(whole, out / table.name)]
     if picture is not None:
         written.append(str(curves.draw(folders, table.curves, table.title, picture)))
     return {**document, "files": written}

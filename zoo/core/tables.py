@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 from zoo.core.config import nearest
 from zoo.core.errors import UserError
+from zoo.core.progress import say
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,57 @@ def markdown(table: Table, document: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", *(n for n in notes if n)]) + "\n"
 
 
-def write_results(table: Table, document: Mapping[str, Any], facts: Mapping[str, Any], folder: Path) -> Path:
+COLUMNS = (
+    "row",
+    "metric",
+    "value",
+    "std",
+    "paper",
+    "unit",
+    "seeds",
+    "scale",
+    "config",
+    "machine",
+    "reduced",
+    "command",
+)
+
+
+def with_former(table: Table, document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The document with the rows that ``folder`` holds of the table and that were not made now, in the table's order.
+
+    A row is kept where it was made at the same scale, has the table's metrics, and the table still names it; one line on stderr
+    counts the others, which are replaced.
+
+    Raises:
+        UserError: the JSON there cannot be read.
+    """
+    path = (folder / table.name).with_suffix(".json")
+    if not path.is_file():
+        return dict(document)
+    try:
+        former = json.loads(path.read_text(encoding="utf-8"))
+        rows = {row["name"]: row for row in former["rows"]}
+        scale = former["scale"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is not a table's results ({error!r}): move it away, or name another folder with --out"
+        ) from None
+    names, metrics = [row.name for row in table.rows], {metric.name for metric in table.metrics}
+    made = {row["name"]: row for row in document["rows"]}
+    rest = {name: row for name, row in rows.items() if name not in made}
+    kept = {
+        name: row
+        for name, row in rest.items()
+        if scale == document["scale"] and name in names and row["metrics"].keys() == metrics
+    }
+    if len(kept) < len(rest):
+        lost = ", ".join(name for name in rest if name not in kept)
+        say(f"{path}: rows of another scale or another form of the table are replaced: {lost}")
+    return {**document, "rows": sorted([*made.values(), *kept.values()], key=lambda row: names.index(row["name"]))}
+
+
+def write_results(table: Table, document: Mapping[str, Any], folder: Path) -> Path:
     """Write ``<folder>/<table>.csv`` (a row a metric, with command and machine), ``.md`` and ``.json``.
 
     Returns:
@@ -209,28 +261,22 @@ def write_results(table: Table, document: Mapping[str, Any], facts: Mapping[str,
     """
     stem = folder / table.name
     stem.parent.mkdir(parents=True, exist_ok=True)
-    columns = [
-        "row",
-        "metric",
-        "value",
-        "std",
-        "paper",
-        "unit",
-        "seeds",
-        "scale",
-        "config",
-        "machine",
-        "reduced",
-        "command",
-    ]
-    with stem.with_suffix(".csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(columns)
-        for row in document["rows"]:
-            for name, entry in row["metrics"].items():
-                line = [row["name"], name, entry["ours"], entry["std"], entry["paper"], entry["unit"], row["seeds"]]
-                line += [document["scale"], row.get("config_hash", ""), facts.get("summary", ""), row["reduced"] or ""]
-                writer.writerow(["" if v is None else v for v in [*line, row["command"]]])
-    stem.with_suffix(".md").write_text(markdown(table, document), encoding="utf-8")
-    stem.with_suffix(".json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in document["rows"]:
+        for name, entry in row["metrics"].items():
+            line = [row["name"], name, entry["ours"], entry["std"], entry["paper"], entry["unit"], row["seeds"]]
+            line += [document["scale"], row.get("config_hash", ""), row.get("machine", ""), row["reduced"] or ""]
+            writer.writerow(["" if v is None else v for v in [*line, row["command"]]])
+    contents = {
+        ".csv": text.getvalue(),
+        ".md": markdown(table, document),
+        ".json": json.dumps(document, indent=1) + "\n",
+    }
+    for suffix, content in contents.items():
+        path = stem.with_suffix(suffix)
+        draft = path.with_name(f".{path.name}.tmp")
+        draft.write_text(content, encoding="utf-8", newline="")
+        draft.replace(path)
     return stem.with_suffix(".csv")
