@@ -51,8 +51,8 @@ NOTE = (
 
 # The paper states neither steps nor epochs, so both scales train alike.
 _STEPS = (
-    "3,400 steps of 16 sentences on NCBI-Disease, 1,700 on BC5CDR-Disease, 120 on CLL, 300 on the others (a third of an epoch of the "
-    "largest), one seed; devel of the large corpora by its first 800 sentences; Linnaeus at half the learning rate on as many sentences "
+    "3,400 steps of 16 sentences on NCBI-Disease, 1,700 on BC5CDR-Disease, 120 on CLL, 900 on the others (0.8 of an epoch of the largest); "
+    "devel of the large corpora by its first 800 sentences; Linnaeus and Species-800 at half the learning rate on as many sentences "
     "without an entity as with one"
 )
 REDUCED = {"quick": _STEPS, "paper": _STEPS}
