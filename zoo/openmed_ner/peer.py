@@ -36,7 +36,7 @@ class Trainer:
         adapter: a folder in PEFT's files, with the head.
         n_labels: size of the head.
         batches: as :meth:`zoo.openmed_ner.examples.TaggedRecords.take` gives them; our padding is cut off.
-        dropout: of the base's own dropouts.
+        dropout: in place of the base's own, or None for those.
         learning_rate, weight_decay, clip: of the optimiser.
     """
 
@@ -47,7 +47,7 @@ class Trainer:
         n_labels: int,
         batches: Sequence[Mapping[str, np.ndarray]],
         *,
-        dropout: float,
+        dropout: float | None,
         learning_rate: float,
         weight_decay: float,
         clip: float,
@@ -56,9 +56,8 @@ class Trainer:
         import torch  # pyright: ignore[reportMissingImports]
         import transformers  # pyright: ignore[reportMissingImports]
 
-        body = transformers.AutoModelForTokenClassification.from_pretrained(
-            base, num_labels=n_labels, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout
-        )
+        own = {} if dropout is None else {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
+        body = transformers.AutoModelForTokenClassification.from_pretrained(base, num_labels=n_labels, **own)
         self.model = peft.PeftModel.from_pretrained(body, adapter, is_trainable=True)
         self._trained = [p for p in self.model.parameters() if p.requires_grad]
         self._optimiser = torch.optim.AdamW(self._trained, lr=learning_rate, weight_decay=weight_decay)
