@@ -75,7 +75,9 @@ def test_rows_that_were_not_made_stay(tmp_path: Path, capsys: pytest.CaptureFixt
         return {"table": TABLE.name, "scale": scale, "rows": [{**entry, "machine": machine}]}
 
     def write(document: dict) -> dict:
-        path = tables.write_results(TABLE, tables.with_former(TABLE, document, tmp_path), tmp_path)
+        path = tables.write_results(
+            TABLE, tables.with_former(TABLE, document, tables.former_results(TABLE, tmp_path)), tmp_path
+        )
         return {r["row"]: r for r in csv.DictReader(path.open(encoding="utf-8")) if r["metric"] == "test_accuracy"}
 
     write(made("ER", 90.0, "one"))
@@ -92,7 +94,7 @@ def test_rows_that_were_not_made_stay(tmp_path: Path, capsys: pytest.CaptureFixt
     path = (tmp_path / TABLE.name).with_suffix(".json")
     path.write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match="not a table's results"):
-        tables.with_former(TABLE, made("ER", 1.0, "five"), tmp_path)
+        tables.former_results(TABLE, tmp_path)
 
 
 def test_unknown_table_row_and_family_are_named() -> None:

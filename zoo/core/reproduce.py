@@ -45,7 +45,7 @@ def reproduce(
         {"table", "scale", "rows": [...]} as in the contract of ``zoo reproduce``, and "files" that were written.
 
     Raises:
-        UserError: unknown table or row, a row that has no release or experiment, seeds below 1.
+        UserError: unknown table or row, a row that has no release or experiment, seeds below 1, or results in ``out`` that cannot be read.
     """
     table = tables.find(name)
     chosen = table.select(rows)
@@ -56,6 +56,7 @@ def reproduce(
     if scale == "paper" and not train and "paper" in table.overrides:
         raise UserError("--scale paper needs --train: the packaged releases were made at scale quick")
 
+    former = tables.former_results(table, out)  # before hours of training, for it may be refused
     parts: list[tuple[tables.Row, str]] = []  # (row, release folder or name), one for each seed
     folders: dict[str, list[Path]] = {}
     for row in chosen:
@@ -83,7 +84,7 @@ def reproduce(
         entry = tables.row_document(table, row, answer.numbers, release=answer.release, command=command, scale=scale)
         facts = {"config_hash": answer.config_hash, "machine": machine.facts()["summary"]}
         document["rows"].append({**entry, **facts})
-    whole = tables.with_former(table, document, out)
+    whole = tables.with_former(table, document, former)
     written = [str(tables.write_results(table, whole, out))]
     first = {row: answer.numbers[0] for row, answer in answers.items() if answer.numbers}
     if table.artefacts is not None and any(row["seeds"] and row["name"] not in first for row in whole["rows"]):

@@ -219,37 +219,41 @@ COLUMNS = (
 )
 
 
-def with_former(table: Table, document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """The document with the rows that ``folder`` holds of the table and that were not made now, in the table's order.
-
-    A row is kept where it was made at the same scale, has the table's metrics, and the table still names it; one line on stderr
-    counts the others, which are replaced.
+def former_results(table: Table, folder: Path) -> dict[str, Any]:
+    """What ``folder`` holds of the table: its scale, and its rows by name; {"scale": None, "rows": {}} where there is nothing yet.
 
     Raises:
         UserError: the JSON there cannot be read.
     """
     path = (folder / table.name).with_suffix(".json")
     if not path.is_file():
-        return dict(document)
+        return {"scale": None, "rows": {}}
     try:
-        former = json.loads(path.read_text(encoding="utf-8"))
-        rows = {row["name"]: row for row in former["rows"]}
-        scale = former["scale"]
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return {"scale": document["scale"], "rows": {row["name"]: row for row in document["rows"]}}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is not a table's results ({error!r}): move it away, or name another folder with --out"
         ) from None
+
+
+def with_former(table: Table, document: Mapping[str, Any], former: Mapping[str, Any]) -> dict[str, Any]:
+    """The document with those rows of :func:`former_results` that were not made now, in the table's order.
+
+    A row is kept where it was made at the same scale, has the table's metrics, and the table still names it; one line on stderr
+    names the others.
+    """
     names, metrics = [row.name for row in table.rows], {metric.name for metric in table.metrics}
     made = {row["name"]: row for row in document["rows"]}
-    rest = {name: row for name, row in rows.items() if name not in made}
+    rest = {name: row for name, row in former["rows"].items() if name not in made}
     kept = {
         name: row
         for name, row in rest.items()
-        if scale == document["scale"] and name in names and row["metrics"].keys() == metrics
+        if former["scale"] == document["scale"] and name in names and row["metrics"].keys() == metrics
     }
     if len(kept) < len(rest):
         lost = ", ".join(name for name in rest if name not in kept)
-        say(f"{path}: rows of another scale or another form of the table are replaced: {lost}")
+        say(f"{table.name}: rows of another scale or another form of the table are replaced: {lost}")
     return {**document, "rows": sorted([*made.values(), *kept.values()], key=lambda row: names.index(row["name"]))}
 
 
