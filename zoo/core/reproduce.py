@@ -76,14 +76,14 @@ def reproduce(
 
     answers = _of_releases(table, parts) | _of_methods(chosen)
     document: dict[str, Any] = {"table": table.name, "scale": scale, "rows": []}
+    here = machine.facts()["summary"]
     for row in chosen:
         if row.name not in answers:
             continue
         answer = answers[row.name]
         command = _command(table, row, seeds, train, scale)
         entry = tables.row_document(table, row, answer.numbers, release=answer.release, command=command, scale=scale)
-        facts = {"config_hash": answer.config_hash, "machine": machine.facts()["summary"]}
-        document["rows"].append({**entry, **facts})
+        document["rows"].append({**entry, "config_hash": answer.config_hash, "machine": here})
     whole = tables.with_former(table, document, former)
     written = [str(tables.write_results(table, whole, out))]
     first = {row: answer.numbers[0] for row, answer in answers.items() if answer.numbers}

@@ -60,7 +60,12 @@ def solve_locally_regularised(
     """
     t0, t1 = jnp.asarray(t0), jnp.asarray(t1)
     times_only = diffrax.SubSaveAt(steps=True, fn=lambda t, y, args: t)
-    settings: dict[str, Any] = {"stepsize_controller": stepsize_controller, "max_steps": max_steps, "regularizers": ()}
+    settings: dict[str, Any] = {
+        "stepsize_controller": stepsize_controller,
+        "max_steps": max_steps,
+        "regularizers": (),
+        "sum_shared": sum_shared,
+    }
 
     if mode == "unbiased":
         time = t0 + (t1 - t0) * jax.random.uniform(key, (), t0.dtype)
@@ -85,20 +90,7 @@ def solve_locally_regularised(
     time = lax.stop_gradient(time)
 
     saveat = diffrax.SaveAt(subs=[times_only, diffrax.SubSaveAt(ts=time[None]), diffrax.SubSaveAt(t1=True)])
-    whole = solve(
-        terms,
-        solver,
-        t0,
-        t1,
-        dt0,
-        y0,
-        args,
-        saveat=saveat,
-        throw=throw,
-        h_grad=h_grad,
-        sum_shared=sum_shared,
-        **settings,
-    )
+    whole = solve(terms, solver, t0, t1, dt0, y0, args, saveat=saveat, throw=throw, h_grad=h_grad, **settings)
     assert whole.ts is not None
     assert whole.ys is not None
     ends, _, last = whole.ts
