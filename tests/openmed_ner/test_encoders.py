@@ -14,7 +14,7 @@ from zoo.openmed_ner.convert import export_tensors, load_encoder, load_masked_lm
 from zoo.openmed_ner.encoders import architecture
 from zoo.openmed_ner.encoders.common import MaskedLM, TokenClassifier, check_batch
 from zoo.openmed_ner.encoders.config import EncoderConfig
-from zoo.openmed_ner.encoders.layers import dropout
+from zoo.openmed_ner.encoders.layers import dropout, gelu, narrow_product, softmax
 
 GOLDEN = Path(__file__).parent / "golden"
 TOKEN = ["bert_token", "bert_bf16", "bert_sharded", "electra_narrow", "electra_same"]
@@ -112,6 +112,28 @@ def test_chosen_positions_give_the_same_scores():
     positions = np.array([[0, 12, 3], [6, 0, 1], [0, 0, 0], [5, 4, 3]])
     some = forward(loaded.model, batch, positions=positions)
     np.testing.assert_allclose(some, np.take_along_axis(every, positions[..., None], 1), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(gelu, lambda x: jax.nn.gelu(x, approximate=False)), (softmax, jax.nn.softmax)]
+)
+def test_activations_and_their_gradients_are_those_of_jax(ours, theirs):
+    x = jnp.asarray(np.random.default_rng(0).normal(scale=3.0, size=(7, 33)), jnp.float32)
+    g = jnp.asarray(np.random.default_rng(1).normal(size=x.shape), jnp.float32)
+    np.testing.assert_allclose(ours(x), theirs(x), atol=1e-6)
+    slope, expected = (jax.jit(lambda x, f=f: jax.vjp(f, x)[1](g)[0])(x) for f in (ours, theirs))
+    np.testing.assert_allclose(slope, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize(("n_in", "n_out"), [(30, 4), (4, 30), (8, 8)])
+@pytest.mark.parametrize("rows", [(50,), (3, 20), (2, 3, 5), (0,)])
+def test_a_narrow_products_gradients_are_those_of_a_product(rows, n_in, n_out):
+    rng = np.random.default_rng(0)
+    x, w = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((*rows, n_in), (n_in, n_out)))
+    g = jnp.asarray(rng.normal(size=(*rows, n_out)), jnp.float32)
+    found, expected = (jax.jit(lambda x, w, f=f: jax.vjp(f, x, w)[1](g))(x, w) for f in (narrow_product, jnp.matmul))
+    for one, other in zip(found, expected):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 def test_no_key_means_no_dropout_and_a_key_decides_it():

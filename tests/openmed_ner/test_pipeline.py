@@ -15,7 +15,7 @@ from zoo.openmed_ner.decode import best_tags, entities, log_probabilities
 from zoo.openmed_ner.labels import LabelMap
 from zoo.openmed_ner.pipeline import Entity, Tagger, tagger_from_folder
 from zoo.openmed_ner.tokenize import NO_PIECE, Pieces, Tokenizer
-from zoo.openmed_ner.windows import LENGTHS, batches, padded_length, windows
+from zoo.openmed_ner.windows import LENGTHS, ROW_LENGTHS, batches, padded_length, windows
 
 
 @pytest.fixture(scope="module")
@@ -249,28 +249,57 @@ def test_a_short_document_is_one_window():
             windows(pieces, size=size, overlap=overlap)
 
 
-def test_batches_have_few_shapes_and_hold_every_window():
-    rng = np.random.default_rng(0)
-    ids, todo = [], []
-    for i, n in enumerate(rng.integers(1, 500, 300)):
+def cut(lengths, size):
+    """Documents of so many pieces and their windows of at most ``size``, special pieces not counted."""
+    rng, ids, todo = np.random.default_rng(0), [], []
+    for i, n in enumerate(lengths):
         ids.append(rng.integers(5, 100, n).astype(np.int32))
         first = np.arange(n, dtype=np.int32)
-        todo += windows(Pieces(ids[-1], np.zeros((n, 2), np.int32), first, first), size=126, overlap=30, document=i)
-    seen, shapes = [], set()
+        todo += windows(Pieces(ids[-1], np.zeros((n, 2), np.int32), first, first), size=size, overlap=30, document=i)
+    return ids, todo
+
+
+def test_batches_have_few_shapes_and_hold_every_window_once():
+    ids, todo = cut(np.random.default_rng(1).integers(1, 500, 300), 126)
+    seen, shapes, pieces = [], set(), 0
     for batch in batches(todo, ids, cls=1, sep=2, pad=0, limit=128, tokens=1024):
         assert batch.input_ids.size <= 1024
         shapes.add(batch.input_ids.shape)
-        for row, w in enumerate(batch.windows):
-            n = int(batch.attention_mask[row].sum())
-            assert batch.input_ids[row, :n].tolist() == [1, *ids[w.document][w.start : w.end], 2]
-            assert not batch.input_ids[row, n:].any()
-        assert not batch.attention_mask[len(batch.windows) :].any()
+        pieces += batch.input_ids.size
+        left = np.ones(batch.input_ids.shape, bool)
+        for w, (row, at) in zip(batch.windows, batch.places):
+            n = len(w) + 2
+            here = row, slice(at, at + n)
+            assert batch.input_ids[here].tolist() == [1, *ids[w.document][w.start : w.end], 2]
+            assert batch.position_ids[here].tolist() == list(range(n))
+            number = batch.segments[row, at]
+            assert number > 0
+            np.testing.assert_array_equal(np.flatnonzero(batch.segments[row] == number), np.arange(at, at + n))
+            left[here] = False
+        assert not batch.segments[left].any()
+        assert not batch.input_ids[left].any()
         seen += batch.windows
     assert sorted(seen, key=lambda w: (w.document, w.start)) == todo
-    assert {shape[1] for shape in shapes} <= set(LENGTHS)
-    assert len(shapes) <= 2 * len(LENGTHS)
+    assert {length for _, length in shapes} <= {*ROW_LENGTHS, *LENGTHS}
+    assert len(shapes) <= 8
+    assert sum(len(w) + 2 for w in todo) > 0.93 * pieces
     assert padded_length(33, 40) == 40
     assert padded_length(512, 512) == 512
+
+
+def test_a_short_text_by_itself_gets_a_short_row():
+    for n, length in ((1, 16), (20, 24), (60, 64), (70, 80), (126, 128)):
+        ids, todo = cut([n], 126)
+        (batch,) = batches(todo, ids, cls=1, sep=2, pad=0, limit=128, tokens=1024)
+        assert batch.input_ids.shape == (1, length)
+
+
+def test_texts_that_share_a_row_do_not_see_each_other(tagger):
+    texts = ["cystic fibrosis", "ataxia of the heart in cystic fibrosis", "heart", "no", "ataxia " * 40]
+    pieces = [tagger.tokenizer.text(text)[0] for text in texts]
+    together = tagger.word_log_probabilities(pieces)
+    for one, log_p in zip(pieces, together):
+        np.testing.assert_allclose(tagger.word_log_probabilities([one])[0], log_p, atol=2e-5)
 
 
 # Decoding

@@ -19,7 +19,7 @@ from flax import nnx
 from zoo.core.errors import UserError
 from zoo.openmed_ner.encoders import architecture
 from zoo.openmed_ner.encoders.common import MaskedLM, TokenClassifier
-from zoo.openmed_ner.encoders.layers import Linear, dropout
+from zoo.openmed_ner.encoders.layers import Linear, dropout, narrow_product
 
 # Attention only: with the feed-forward maps the trained share passes the paper's 1.5 %.
 ATTENTION = ("query", "key", "value", "attention.output.dense")
@@ -87,7 +87,7 @@ class Adapter(nnx.Module):
         self.scale, self.rate, self.merged = config.scale, config.dropout, False
 
     def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
-        return (dropout(x, self.rate, key) @ self.a[...]) @ (self.scale * self.b[...])
+        return narrow_product(narrow_product(dropout(x, self.rate, key), self.a[...]), self.scale * self.b[...])
 
 
 def linear_maps(model: TokenClassifier | MaskedLM) -> dict[str, Linear]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -12,12 +14,15 @@ import jax
 import numpy as np
 from flax import nnx
 
+from zoo.core import machine
 from zoo.core.errors import UserError
 from zoo.openmed_ner.decode import entities, log_probabilities
 from zoo.openmed_ner.encoders.common import TokenClassifier, check_batch
 from zoo.openmed_ner.labels import LabelMap
 from zoo.openmed_ner.tokenize import NO_PIECE, Pieces, Tokenizer
-from zoo.openmed_ner.windows import Window, batches, windows
+from zoo.openmed_ner.windows import Window, WindowBatch, batches, windows
+
+MOST_AT_ONCE = 8  # batches
 
 
 @dataclass(frozen=True)
@@ -140,8 +145,8 @@ class Tagger:
         ]
         scores = [np.zeros((len(one), self.labels.size), np.float32) for one in pieces]
         for batch, logits in self._run(todo, [one.ids for one in pieces]):
-            for row, w in enumerate(batch):
-                shift = 1 - w.start  # the special piece before
+            for w, (row, at) in zip(batch.windows, batch.places):
+                shift = at + 1 - w.start  # the special piece before
                 scores[w.document][w.own_start : w.own_end] = logits[row, w.own_start + shift : w.own_end + shift]
         out = []
         for one, score in zip(pieces, scores):
@@ -156,19 +161,26 @@ class Tagger:
         """The token classifier, for example to save it."""
         return nnx.merge(self._graphdef, self._state)
 
-    def _run(self, todo: list[Window], ids: list[np.ndarray]) -> Iterator[tuple[list[Window], np.ndarray]]:
+    def _run(self, todo: list[Window], ids: list[np.ndarray]) -> Iterator[tuple[WindowBatch, np.ndarray]]:
         t = self.tokenizer
         made = batches(todo, ids, cls=t.cls, sep=t.sep, pad=t.pad, limit=self.window, tokens=self.batch_tokens)
-        waiting = None
-        for batch in made:
+
+        def logits(batch: WindowBatch) -> np.ndarray:
             check_batch(self.config, batch.input_ids)
-            # Dispatch is asynchronous: the next batch is put together while this one is computed.
-            logits = _forward(self._graphdef, self._state, batch.input_ids, batch.attention_mask)
-            if waiting is not None:
-                yield waiting[0], np.asarray(waiting[1])
-            waiting = batch.windows, logits
-        if waiting is not None:
-            yield waiting[0], np.asarray(waiting[1])
+            return np.asarray(
+                _forward(self._graphdef, self._state, batch.input_ids, batch.position_ids, batch.segments)
+            )
+
+        # As many batches at once as there are threads: one alone leaves some of them idle between its products.
+        with ThreadPoolExecutor(min(machine.threads(), MOST_AT_ONCE)) as pool:
+            waiting: deque[tuple[WindowBatch, Future[np.ndarray]]] = deque()
+            for batch in made:
+                waiting.append((batch, pool.submit(logits, batch)))
+                if len(waiting) > MOST_AT_ONCE:
+                    first, answer = waiting.popleft()
+                    yield first, answer.result()
+            for batch, answer in waiting:
+                yield batch, answer.result()
 
     def _tag(self, texts: list[str]) -> list[list[Entity]]:
         read = [self.tokenizer.text(text) for text in texts]
@@ -193,8 +205,8 @@ _EMPTY = Pieces(np.zeros(0, np.int32), np.zeros((0, 2), np.int32), np.zeros(0, n
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _forward(graphdef: Any, state: Any, input_ids: jax.Array, attention_mask: jax.Array) -> jax.Array:
-    return nnx.merge(graphdef, state)(input_ids, attention_mask)
+def _forward(graphdef: Any, state: Any, ids: jax.Array, position_ids: jax.Array, segments: jax.Array) -> jax.Array:
+    return nnx.merge(graphdef, state)(ids, segments, position_ids=position_ids, segments=segments)
 
 
 def compiled_programs() -> int:

@@ -35,7 +35,7 @@ from zoo.openmed_ner.flops import forward_flops, step_flops
 from zoo.openmed_ner.peft_files import save_adapter
 from zoo.openmed_ner.predictor import ReleasedTagger
 from zoo.openmed_ner.task import TaggerTask
-from zoo.openmed_ner.windows import LENGTHS
+from zoo.openmed_ner.windows import most_rows, padded_length, row_lengths
 
 EXPERIMENT = "openmed_ner/ncbi-disease-minilm"
 # The paper's adapters, whose operations step_flops counts.
@@ -162,11 +162,9 @@ def first_answer_rows(repeats: int) -> list[dict[str, Any]]:
 
 
 def most_programs(window: int, batch_tokens: int) -> int:
-    """How many shapes tagging can ask for with that window and batch: for each length the powers of two of its rows."""
-    lengths = [n for n in LENGTHS if n <= window]
-    if window not in lengths:
-        lengths.append(window)
-    return sum(max(batch_tokens // n, 1).bit_length() for n in lengths)
+    """How many shapes tagging can ask for with that window and batch: rows alone of every length, and two or more of a few lengths."""
+    alone = len({padded_length(n, window) for n in range(1, window + 1)})
+    return alone + sum(most_rows(length, batch_tokens).bit_length() - 1 for length in row_lengths(window))
 
 
 def save_released(tagger: ReleasedTagger, folder: Path) -> None:

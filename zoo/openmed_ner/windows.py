@@ -11,9 +11,11 @@ import numpy as np
 from zoo.core.errors import UserError
 from zoo.openmed_ner.tokenize import NO_PIECE, Pieces
 
-# Lengths that inputs are padded to, special pieces included: each is compiled once for tagging, and for training and evaluation, some
-# seconds each. Padding to fewer would lengthen an epoch of sentences by a sixth.
+# Lengths that inputs are padded to, special pieces included: each is compiled once for training and evaluation, some seconds each.
+# Padding to fewer would lengthen an epoch of sentences by a sixth.
 LENGTHS = (16, 24, 32, 40, 48, 56, 64, 80, 96, 128, 192, 256, 384, 512)
+# Lengths of rows that tagging packs windows into. Shorter ones leave more of a row empty, longer ones cost more attention.
+ROW_LENGTHS = (64, 128, 256, 512)
 
 
 @dataclass(frozen=True)
@@ -86,44 +88,88 @@ def padded_length(length: int, limit: int) -> int:
 
 @dataclass(frozen=True)
 class WindowBatch:
-    """Windows of about one length, as the model takes them.
+    """Windows in rows of one length, as the model takes them; several that are short share a row and do not see each other.
 
     Attributes:
-        windows: the real ones; rows beyond them are padding.
+        windows: those of the batch.
+        places: row and column of each window's first special piece.
         input_ids: int32, (rows, length), special pieces included.
-        attention_mask: int32, (rows, length).
+        position_ids: int32, (rows, length), from 0 in each window.
+        segments: int32, (rows, length); 0 at padding, else which window of its row a piece belongs to, from 1.
     """
 
     windows: list[Window]
+    places: list[tuple[int, int]]
     input_ids: np.ndarray
-    attention_mask: np.ndarray
+    position_ids: np.ndarray
+    segments: np.ndarray
 
 
 def batches(
     todo: Sequence[Window], ids: Sequence[np.ndarray], *, cls: int, sep: int, pad: int, limit: int, tokens: int
 ) -> Iterator[WindowBatch]:
-    """Windows sorted by length in batches of about ``tokens`` pieces; shapes come from a small fixed set.
+    """Windows packed into rows of few lengths, in batches of at most ``tokens`` pieces; shapes come from a small fixed set.
 
     Args:
         todo: windows of any documents.
         ids: piece ids of each document.
         cls, sep, pad: special pieces put before, after and behind a window.
         limit: the model's longest input.
-        tokens: pieces of a batch; rows are a power of two, so that the last batch adds few shapes.
+        tokens: pieces of a batch, if one row has no more; rows are a power of two, so that the last batch adds few shapes.
     """
-    order = sorted(todo, key=len)
-    at = 0
-    while at < len(order):
-        length = padded_length(len(order[at]) + 2, limit)
-        most = max(1, 1 << (max(tokens // length, 1).bit_length() - 1))
-        chosen = [w for w in order[at : at + most] if len(w) + 2 <= length]
-        rows = min(most, 1 << (len(chosen) - 1).bit_length())
-        input_ids = np.full((rows, length), pad, np.int32)
-        mask = np.zeros((rows, length), np.int32)
-        for row, window in enumerate(chosen):
+    filled = _packed(todo, limit)
+    for length in row_lengths(limit):
+        rows = filled[length]
+        most = most_rows(length, tokens)
+        for at in range(0, len(rows), most):
+            yield _batch(rows[at : at + most], length, ids, cls, sep, pad, limit)
+
+
+def row_lengths(limit: int) -> list[int]:
+    """The lengths of rows that windows are packed into where the longest input has ``limit`` pieces."""
+    return [*(n for n in ROW_LENGTHS if n < limit), limit]
+
+
+def most_rows(length: int, tokens: int) -> int:
+    """How many rows of ``length`` a batch of ``tokens`` pieces holds: a power of two."""
+    return 1 << (max(tokens // length, 1).bit_length() - 1)
+
+
+def _packed(todo: Sequence[Window], limit: int) -> dict[int, list[list[Window]]]:
+    """Rows by their length. Longest first, a window goes where it leaves least room, or into a new row, the shortest that holds it."""
+    lengths = row_lengths(limit)
+    rows: dict[int, list[list[Window]]] = {length: [] for length in lengths}
+    room: list[list[list[Window]]] = [[] for _ in range(limit + 1)]  # by how many pieces are free: rows
+    for window in sorted(todo, key=len, reverse=True):
+        size = len(window) + 2
+        free = next((n for n in range(size, limit + 1) if room[n]), None)
+        if free is not None:
+            row = room[free].pop()
+        else:
+            free = next(n for n in lengths if n >= size)
+            row = []
+            rows[free].append(row)
+        row.append(window)
+        room[free - size].append(row)
+    return rows
+
+
+def _batch(
+    filled: list[list[Window]], length: int, ids: Sequence[np.ndarray], cls: int, sep: int, pad: int, limit: int
+) -> WindowBatch:
+    if len(filled) == 1:  # a short text by itself need not wait for a long row
+        length = padded_length(sum(len(w) + 2 for w in filled[0]), limit)
+    shape = (1 << (len(filled) - 1).bit_length(), length)
+    input_ids, positions, segments = np.full(shape, pad, np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    windows, places = [], []
+    for i, row in enumerate(filled):
+        at = 0
+        for number, window in enumerate(row, 1):
             n = len(window) + 2
-            input_ids[row, 0], input_ids[row, n - 1] = cls, sep
-            input_ids[row, 1 : n - 1] = ids[window.document][window.start : window.end]
-            mask[row, :n] = 1
-        yield WindowBatch(chosen, input_ids, mask)
-        at += len(chosen)
+            input_ids[i, at], input_ids[i, at + n - 1] = cls, sep
+            input_ids[i, at + 1 : at + n - 1] = ids[window.document][window.start : window.end]
+            positions[i, at : at + n], segments[i, at : at + n] = np.arange(n), number
+            windows.append(window)
+            places.append((i, at))
+            at += n
+    return WindowBatch(windows, places, input_ids, positions, segments)
