@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 
 from zoo import __version__
 from zoo.core.errors import UserError, ZooError, one_line
+from zoo.core.pages import ask_for_huge_pages
 
 DESCRIPTION = (
     "A scientific model zoo on JAX: train from Hydra configs, load pretrained models, reproduce papers' tables."
@@ -67,6 +68,7 @@ examples:
 
 # Commands that compile, and so use the compilation cache on disk; `bench` measures compilation itself.
 COMPILES = ("train", "evaluate", "predict", "reproduce")
+COMPUTES = (*COMPILES, "bench")
 
 
 class Parser(argparse.ArgumentParser):
@@ -146,6 +148,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The entry point of the ``zoo`` command."""
+    if argv is None and sys.argv[1:2] and sys.argv[1] in COMPUTES:  # the process is the command's own
+        ask_for_huge_pages()
     try:
         code = run(sys.argv[1:] if argv is None else argv)
     except Exception:

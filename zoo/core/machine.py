@@ -18,7 +18,8 @@ def facts() -> dict[str, Any]:
 
     Returns:
         ``summary`` (one line), ``cpu``, ``cores`` (usable by this process), ``isa``, ``threads`` (limits set in the
-        environment), ``os``, ``python``, ``devices`` (only where JAX is in use already) and ``versions`` (a dict).
+        environment), ``malloc`` (glibc's tunables), ``os``, ``python``, ``devices`` (only where JAX is in use already)
+        and ``versions`` (a dict).
     """
     found = {
         "cpu": _cpu()[0],
@@ -26,6 +27,7 @@ def facts() -> dict[str, Any]:
         "isa": _cpu()[1],
         "threads": ", ".join(f"{name}={os.environ[name]}" for name in THREAD_LIMITS if os.environ.get(name))
         or "no limits",
+        "malloc": os.environ.get("GLIBC_TUNABLES", ""),
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "devices": _devices(),
