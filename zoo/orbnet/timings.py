@@ -173,7 +173,7 @@ def all_rows(*, quick: bool = False) -> list[dict[str, Any]]:
     rows += [*parts, row(f"prediction, {last.name}", whole, atoms=len(last), orbitals=last.n_orbitals)]
     rows += training_rows(config, graphdef, state, graphs[min(1, len(graphs) - 1)], repeats)
     for chain in chains:
-        rows += prediction_rows(model, [chain], 1 if len(chain) > 150 else min(repeats, 3), targets=False)
+        rows += prediction_rows(model, [chain], 1 if len(chain) > 150 else repeats, targets=False)
     return rows
 
 
