@@ -104,6 +104,7 @@ class Tagger:
             batch_tokens = 512 if jax.default_backend() == "cpu" else 16_384
         self.threshold, self.batch_tokens, self.default_type = threshold, batch_tokens, default_type
         self._graphdef, self._state = nnx.split(model)
+        self._shapes: set[tuple[int, ...]] = set()  # of batches seen before
 
     @overload
     def __call__(self, text: str) -> list[Entity]: ...
@@ -179,6 +180,9 @@ class Tagger:
             waiting: deque[tuple[WindowBatch, Future[np.ndarray]]] = deque()
             for batch in made:
                 waiting.append((batch, pool.submit(logits, batch)))
+                if batch.input_ids.shape not in self._shapes:
+                    waiting[-1][1].result()  # two threads that meet a new shape would both compile it
+                    self._shapes.add(batch.input_ids.shape)
                 if len(waiting) > MOST_AT_ONCE:
                     first, answer = waiting.popleft()
                     yield first, answer.result()
