@@ -69,6 +69,14 @@ class Task(Protocol):
     All functions of the model are pure: no state besides parameters, and randomness only through ``key``. The loss of a
     batch is the mean over its examples, with ``batch["weight"]`` (float32, shape (batch,)) as their weights: rows of weight
     0 are padding and must change nothing.
+
+    A task may also have, for what else the core does by itself:
+
+    - ``sampler(count, batch_size, seed)``: which examples each step takes (default: ``ShuffleSampler``);
+    - ``precisions``: the values of ``trainer.precision`` that it stands (default: float32 alone);
+    - ``reported``: the splits whose metrics a release states (default: all three);
+    - ``run_facts(seconds)``: further numbers of a run for its card, by the seconds it took;
+    - ``seen()``: sentences for the card's limits that only the training set can tell.
     """
 
     config: Any  # the family's own subclass of BaseConfig
