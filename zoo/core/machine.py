@@ -27,7 +27,7 @@ def facts() -> dict[str, Any]:
         "isa": _cpu()[1],
         "threads": ", ".join(f"{name}={os.environ[name]}" for name in THREAD_LIMITS if os.environ.get(name))
         or "no limits",
-        "malloc": os.environ.get("GLIBC_TUNABLES", ""),
+        "malloc": os.environ.get("GLIBC_TUNABLES") or "no tunables",
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
         "devices": _devices(),
