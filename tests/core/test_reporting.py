@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import types
 from pathlib import Path
@@ -201,3 +202,12 @@ def test_longer_run_from_a_state_of_an_older_version(tmp_path: Path, capsys: pyt
     capsys.readouterr()
     assert run(tmp_path, trainer__steps=8).ledger.step == 8
     assert "extended from 5 to 8 steps" in capsys.readouterr().err
+
+
+def test_a_shorter_run_from_a_state_before_its_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path, trainer__steps=8, trainer__checkpoint_every=3)
+    shutil.rmtree(tmp_path / "states" / "step-00000008")
+    assert run(tmp_path, trainer__steps=7).ledger.step == 7
+    assert "shortened from 8 to 7 steps" in capsys.readouterr().err
+    with pytest.raises(UserError, match=r"has done 7 steps, more than trainer.steps=5: name another run.dir"):
+        run(tmp_path, trainer__steps=5)

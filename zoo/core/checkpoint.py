@@ -120,7 +120,7 @@ class RunStates:
 
         Raises:
             DamagedError: the state is not what its manifest says.
-            UserError: it is a state of another configuration or of other data.
+            UserError: it is a state of another configuration or of other data, or past the end that is asked for.
         """
         tensors, meta = state.load(path)
         if meta.get("kind") != "run-state":
@@ -137,9 +137,15 @@ class RunStates:
                 "the data, or name another run.dir"
             )
         steps = [flatten(c).get("trainer.steps") for c in (meta["config"], self.config)]
+        done = meta["ledger"]["step"]
+        if steps[1] < done:
+            raise UserError(
+                f"{path.parent.parent} has done {done} steps, more than trainer.steps={steps[1]}: name another run.dir, or remove it"
+            )
         if steps[0] != steps[1] and distributed.primary():
+            changed = "extended" if steps[1] > steps[0] else "shortened"
             say(
-                f"note: extended from {steps[0]} to {steps[1]} steps: whatever is scheduled over the whole run is stretched "
+                f"note: {changed} from {steps[0]} to {steps[1]} steps: whatever is scheduled over the whole run is stretched "
                 "from here on, which is not what one run of that length does"
             )
         if meta["machine"] != machine.fingerprint() and distributed.primary():
