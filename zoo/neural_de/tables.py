@@ -158,7 +158,12 @@ def mnist_longer() -> Table:
         paper_label="paper",
         source=SOURCE,
         metrics=METRICS,
-        rows=(row("Vanilla", "vanilla"), row("ERNODE", "er", packaged=False), row("outer weights (ours)", "outer")),
+        rows=(
+            row("Vanilla", "vanilla"),
+            row("Vanilla with Adam", "vanilla-adam", packaged=False),
+            row("ERNODE", "er", packaged=False),
+            row("outer weights (ours)", "outer"),
+        ),
         curves=("accuracy", "nfe"),
         evaluate=_numbers,
         reduced=dict.fromkeys(
