@@ -136,16 +136,16 @@ class RunStates:
                 f"{path.parent.parent} was trained on other data (fingerprint {meta['data']}, now {self.data}): restore "
                 "the data, or name another run.dir"
             )
-        steps = [flatten(c).get("trainer.steps") for c in (meta["config"], self.config)]
+        before, wanted = (int(flatten(c)["trainer.steps"]) for c in (meta["config"], self.config))
         done = meta["ledger"]["step"]
-        if steps[1] < done:
+        if wanted < done:
             raise UserError(
-                f"{path.parent.parent} has done {done} steps, more than trainer.steps={steps[1]}: name another run.dir, or remove it"
+                f"{path.parent.parent} has done {done} steps, more than trainer.steps={wanted}: name another run.dir, or remove it"
             )
-        if steps[0] != steps[1] and distributed.primary():
-            changed = "extended" if steps[1] > steps[0] else "shortened"
+        if before != wanted and distributed.primary():
+            changed = "extended" if wanted > before else "shortened"
             say(
-                f"note: {changed} from {steps[0]} to {steps[1]} steps: whatever is scheduled over the whole run is stretched "
+                f"note: {changed} from {before} to {wanted} steps: whatever is scheduled over the whole run is stretched "
                 "from here on, which is not what one run of that length does"
             )
         if meta["machine"] != machine.fingerprint() and distributed.primary():
