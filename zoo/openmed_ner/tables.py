@@ -51,7 +51,7 @@ NOTE = (
 
 # The paper states neither steps nor epochs, so both scales train alike.
 _STEPS = (
-    "3,400 steps of 16 sentences on NCBI-Disease, 1,700 on BC5CDR-Disease, 120 on CLL, 900 on the others (0.8 of an epoch of the largest); "
+    "3,400 steps of 16 sentences on NCBI-Disease and BC2GM, 1,700 on BC5CDR-Disease and JNLPBA (1.5 epochs), 120 on CLL, 900 on the others; "
     "devel of the large corpora by its first 800 sentences; Linnaeus and Species-800 at half the learning rate on as many sentences "
     "without an entity as with one"
 )
