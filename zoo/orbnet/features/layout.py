@@ -6,7 +6,7 @@ All of it is integers fixed by the elements, besides the choice of pairs within 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -33,13 +33,8 @@ class Layout:
 
     @classmethod
     def of(cls, numbers: np.ndarray) -> Layout:
-        """The GFN1-xTB basis of atomic numbers (n_atoms,)."""
-        shells = [ELEMENTS[z - 1].shells for z in numbers]
-        momenta = np.array([ell for s in shells for ell in s], np.int64)
-        atom = np.repeat(np.arange(len(numbers)), [len(s) for s in shells])
-        slot = np.concatenate([np.arange(len(s)) for s in shells])
-        start = np.concatenate([[0], np.cumsum(2 * momenta + 1)[:-1]])
-        return cls(np.asarray(numbers), momenta, atom, slot, start)
+        """The GFN1-xTB basis of atomic numbers (n_atoms,): one object for the geometries of a molecule, conformers for example."""
+        return _layout(tuple(map(int, numbers)))
 
     @property
     def n_shells(self) -> int:
@@ -89,6 +84,24 @@ class Layout:
         """Chemical hardness in hartree, (n_atoms,)."""
         return hardness(self.numbers)
 
+    @cached_property
+    def selves(self) -> tuple[PairGroup, ...]:
+        """Each shell with itself, in groups of one angular momentum."""
+        each = np.arange(self.n_shells)
+        return tuple(_grouped(self, each, each, "self"))
+
+    @cached_property
+    def onsite(self) -> tuple[PairGroup, ...]:
+        """The pairs of two shells of one atom."""
+        first = np.searchsorted(self.shell_atom, np.arange(len(self.numbers)))
+        count = np.bincount(self.shell_atom, minlength=len(self.numbers))
+        s, t = np.triu_indices(int(count.max()), 1)
+        on = [(first[count > v] + u, first[count > v] + v) for u, v in zip(s, t)]
+        if not on:
+            return ()
+        first_of, second_of = (np.concatenate(side) for side in zip(*on))
+        return tuple(_grouped(self, first_of, second_of, "onsite"))
+
     def orbitals(self, shells: np.ndarray) -> np.ndarray:
         """Orbital indices (n, 2 l + 1) of shells (n,) that share one angular momentum."""
         width = int(self.sizes[shells[0]]) if len(shells) else 1
@@ -130,6 +143,19 @@ class Pairs:
     cutoff: float
 
 
+@lru_cache(maxsize=16)
+def _layout(numbers: tuple[int, ...]) -> Layout:
+    shells = [ELEMENTS[z - 1].shells for z in numbers]
+    momenta = np.array([ell for s in shells for ell in s], np.int64)
+    atom = np.repeat(np.arange(len(numbers)), [len(s) for s in shells])
+    slot = np.concatenate([np.arange(len(s)) for s in shells])
+    start = np.concatenate([[0], np.cumsum(2 * momenta + 1)[:-1]])
+    arrays = (np.array(numbers), momenta, atom, slot, start)
+    for array in arrays:
+        array.setflags(write=False)  # shared by all that ask for this basis
+    return Layout(*arrays)
+
+
 def find_pairs(layout: Layout, positions: np.ndarray, cutoff: float) -> Pairs:
     """The pairs of shells on one atom or on atoms nearer than ``cutoff`` (bohr)."""
     near = atom_pairs(positions, cutoff)
@@ -142,14 +168,7 @@ def find_pairs(layout: Layout, positions: np.ndarray, cutoff: float) -> Pairs:
     within = np.arange(len(pair)) - np.repeat(np.cumsum(n) - n, n)
     a = first[i[pair]] + within // count[j[pair]]
     b = first[j[pair]] + within % count[j[pair]]
-    s, t = np.triu_indices(int(count.max()), 1)
-    on = [(first[:-1][count > v] + u, first[:-1][count > v] + v) for u, v in zip(s, t)]
-    groups = _grouped(layout, a, b, "bond")
-    if on:
-        first_of, second_of = (np.concatenate(side) for side in zip(*on))
-        groups = _grouped(layout, first_of, second_of, "onsite") + groups
-    each = np.arange(layout.n_shells)
-    return Pairs(tuple(groups), tuple(_grouped(layout, each, each, "self")), cutoff)
+    return Pairs((*layout.onsite, *_grouped(layout, a, b, "bond")), layout.selves, cutoff)
 
 
 def atom_pairs(positions: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
