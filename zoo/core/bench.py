@@ -30,13 +30,17 @@ class Timing:
     spread_ms: float
 
 
-def interleaved(functions: Mapping[str, Callable[[], Any]], *, repeats: int = 9, warmup: int = 2) -> dict[str, Timing]:
+def interleaved(
+    functions: Mapping[str, Callable[[], Any]], *, repeats: int = 9, warmup: int = 2, settle: bool = False
+) -> dict[str, Timing]:
     """Time several functions in turn, A B C A B C ..., so that a drift of the machine's speed meets all alike.
 
     Args:
         functions: what to time, by name; results that are JAX arrays are waited for.
         repeats: counted calls of each.
         warmup: calls before that (compilation, caches), not counted.
+        settle: one more call of each right before a counted one, where what another function gives back to the system would
+            be taken anew at this one's cost.
     """
     for function in functions.values():
         for _ in range(warmup):
@@ -44,6 +48,8 @@ def interleaved(functions: Mapping[str, Callable[[], Any]], *, repeats: int = 9,
     samples: dict[str, list[float]] = {name: [] for name in functions}
     for _ in range(repeats):
         for name, function in functions.items():
+            if settle:
+                _complete(function())
             began = time.perf_counter()
             _complete(function())
             samples[name].append(1e3 * (time.perf_counter() - began))

@@ -81,7 +81,7 @@ def all_rows() -> list[dict[str, Any]]:
         stock_pull = jax.jit(jax.value_and_grad(lambda w, y, f=stock: scalar(f(w, y))))
         functions[f"{name} gradient, diffrax"] = lambda f=stock_pull: f(weights, y0)
     peers = _torchdiffeq(inner, outer, images) if importlib.util.find_spec("torchdiffeq") else {}
-    timing = interleaved({**functions, **peers}, repeats=9)
+    timing = interleaved({**functions, **peers}, repeats=9, settle=True)  # torchdiffeq gives back some 300 MB a call
 
     one = Timing(timing["field"].ms / LOOP, timing["field"].spread_ms / LOOP)
     rows = [row("one evaluation of the field, 512 x 784", one)]
