@@ -179,10 +179,11 @@ class Tagger:
         with ThreadPoolExecutor(min(machine.threads(), MOST_AT_ONCE)) as pool:
             waiting: deque[tuple[WindowBatch, Future[np.ndarray]]] = deque()
             for batch in made:
-                waiting.append((batch, pool.submit(logits, batch)))
+                answer = pool.submit(logits, batch)
                 if batch.input_ids.shape not in self._shapes:
-                    waiting[-1][1].result()  # two threads that meet a new shape would both compile it
+                    answer.result()  # two threads that meet a new shape would both compile it
                     self._shapes.add(batch.input_ids.shape)
+                waiting.append((batch, answer))
                 if len(waiting) > MOST_AT_ONCE:
                     first, answer = waiting.popleft()
                     yield first, answer.result()

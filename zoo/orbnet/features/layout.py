@@ -85,6 +85,16 @@ class Layout:
         return hardness(self.numbers)
 
     @cached_property
+    def first_shell(self) -> np.ndarray:
+        """The first shell of each atom, (n_atoms,)."""
+        return np.searchsorted(self.shell_atom, np.arange(len(self.numbers)))
+
+    @cached_property
+    def shell_count(self) -> np.ndarray:
+        """Shells of each atom, (n_atoms,)."""
+        return np.bincount(self.shell_atom, minlength=len(self.numbers))
+
+    @cached_property
     def selves(self) -> tuple[PairGroup, ...]:
         """Each shell with itself, in groups of one angular momentum."""
         each = np.arange(self.n_shells)
@@ -93,8 +103,7 @@ class Layout:
     @cached_property
     def onsite(self) -> tuple[PairGroup, ...]:
         """The pairs of two shells of one atom."""
-        first = np.searchsorted(self.shell_atom, np.arange(len(self.numbers)))
-        count = np.bincount(self.shell_atom, minlength=len(self.numbers))
+        first, count = self.first_shell, self.shell_count
         s, t = np.triu_indices(int(count.max()), 1)
         on = [(first[count > v] + u, first[count > v] + v) for u, v in zip(s, t)]
         if not on:
@@ -159,8 +168,7 @@ def _layout(numbers: tuple[int, ...]) -> Layout:
 def find_pairs(layout: Layout, positions: np.ndarray, cutoff: float) -> Pairs:
     """The pairs of shells on one atom or on atoms nearer than ``cutoff`` (bohr)."""
     near = atom_pairs(positions, cutoff)
-    first = np.searchsorted(layout.shell_atom, np.arange(len(layout.numbers) + 1))
-    count = np.diff(first)
+    first, count = layout.first_shell, layout.shell_count
     i, j = near
     # Every shell of atom i with every shell of atom j: the ragged product, flattened.
     n = count[i] * count[j]
