@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from types import ModuleType
 from typing import Any, Literal
 
@@ -52,21 +53,18 @@ def features(converged: Converged, kind: Kind = "shells", cutoff: float = CUTOFF
     operators = Operators(converged.overlap, converged.core, converged.density, converged.fock)
     with one_thread(layout.n_orbitals):
         arrays = feature_arrays(kind, operators, molecule.positions_bohr, layout, pairs, np)
-    if kind == "shells":
-        u, v = shells.shell_edges(pairs)
-        atom, slot = layout.shell_atom, layout.shell_slot
-    else:
-        u, v = saao.orbital_edges(pairs)
-        atom, slot = layout.orbital_atom, layout.shell_slot[layout.orbital_shell]
-    order = np.lexsort((v, u))
+    atom, slot = layout.shell_atom, layout.shell_slot
+    if kind != "shells":
+        atom, slot = layout.orbital_atom, slot[layout.orbital_shell]
+    u, v, order = _edges(kind == "shells", pairs)
     return MolecularGraph(
         kind=kind,
         node_features=arrays.nodes,
         node_atom=atom,
         node_slot=slot,
         edge_features=arrays.edges[order],
-        edge_u=u[order],
-        edge_v=v[order],
+        edge_u=u,
+        edge_v=v,
         edge_distance=arrays.distance[order],
         cutoff=cutoff,
         numbers=molecule.numbers,
@@ -75,6 +73,17 @@ def features(converged: Converged, kind: Kind = "shells", cutoff: float = CUTOFF
         energy=converged.energy,
         name=molecule.name,
     )
+
+
+@lru_cache(maxsize=16)
+def _edges(of_shells: bool, pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The half edges u < v sorted by (u, v), and the place of each in the features' own order."""
+    u, v = shells.shell_edges(pairs) if of_shells else saao.orbital_edges(pairs)
+    order = np.lexsort((v, u))
+    edges = u[order], v[order], order
+    for array in edges:
+        array.setflags(write=False)  # shared by the graphs of one molecule
+    return edges
 
 
 def feature_arrays(

@@ -95,6 +95,11 @@ class Layout:
         return np.bincount(self.shell_atom, minlength=len(self.numbers))
 
     @cached_property
+    def atom_pairs(self) -> tuple[np.ndarray, np.ndarray]:
+        """All pairs of atoms i < j, near or not."""
+        return np.triu_indices(len(self.numbers), 1)
+
+    @cached_property
     def selves(self) -> tuple[PairGroup, ...]:
         """Each shell with itself, in groups of one angular momentum."""
         each = np.arange(self.n_shells)
@@ -166,10 +171,17 @@ def _layout(numbers: tuple[int, ...]) -> Layout:
 
 
 def find_pairs(layout: Layout, positions: np.ndarray, cutoff: float) -> Pairs:
-    """The pairs of shells on one atom or on atoms nearer than ``cutoff`` (bohr)."""
-    near = atom_pairs(positions, cutoff)
+    """The pairs of shells on one atom or on atoms nearer than ``cutoff`` (bohr): one object while the same atoms are near."""
+    i, j = layout.atom_pairs
+    near = ((positions[i] - positions[j]) ** 2).sum(1) < cutoff * cutoff
+    return _pairs(layout, near.tobytes(), cutoff)
+
+
+@lru_cache(maxsize=16)
+def _pairs(layout: Layout, near: bytes, cutoff: float) -> Pairs:
+    chosen = np.frombuffer(near, bool)
+    i, j = (side[chosen] for side in layout.atom_pairs)
     first, count = layout.first_shell, layout.shell_count
-    i, j = near
     # Every shell of atom i with every shell of atom j: the ragged product, flattened.
     n = count[i] * count[j]
     pair = np.repeat(np.arange(len(i)), n)
@@ -177,13 +189,6 @@ def find_pairs(layout: Layout, positions: np.ndarray, cutoff: float) -> Pairs:
     a = first[i[pair]] + within // count[j[pair]]
     b = first[j[pair]] + within % count[j[pair]]
     return Pairs((*layout.onsite, *_grouped(layout, a, b, "bond")), layout.selves, cutoff)
-
-
-def atom_pairs(positions: np.ndarray, cutoff: float) -> tuple[np.ndarray, np.ndarray]:
-    """Atom pairs i < j nearer than ``cutoff``."""
-    i, j = np.triu_indices(len(positions), 1)
-    near = ((positions[i] - positions[j]) ** 2).sum(1) < cutoff * cutoff
-    return i[near], j[near]
 
 
 def _grouped(layout: Layout, a: np.ndarray, b: np.ndarray, kind: str) -> list[PairGroup]:
