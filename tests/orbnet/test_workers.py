@@ -3,7 +3,6 @@
 import os
 import signal
 
-import jax
 import numpy as np
 import pytest
 from flax import nnx
@@ -20,7 +19,7 @@ from zoo.orbnet.facts import Facts, NotApplicable
 from zoo.orbnet.features import features
 from zoo.orbnet.gfn1 import EngineError, converge
 from zoo.orbnet.linear import LinearPart
-from zoo.orbnet.model import Network, NetworkConfig, Normalisation
+from zoo.orbnet.model import Network, NetworkConfig, Normalisation, as_function
 from zoo.orbnet.molecule import Molecule
 from zoo.orbnet.parallel import graph_of
 from zoo.orbnet.predictor import EnergyPredictor
@@ -37,9 +36,8 @@ def model() -> EnergyModel:
     for readout in net.readouts:
         readout.out.kernel[...] = 100.0 * readout.out.kernel[...]
     graphdef, state = nnx.split(net)
-    run = jax.jit(lambda state, batch: nnx.merge(graphdef, state)(batch))
     facts = Facts(NUMBERS, (0,), (0,), (2, 12), LinearPart(LINEAR), Normalisation.unit("shells"))
-    return EnergyModel(config, facts, lambda batch: run(state, batch))
+    return EnergyModel(config, facts, as_function(graphdef, state))
 
 
 @pytest.fixture

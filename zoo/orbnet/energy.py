@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from zoo.orbnet.batch import ElementIndex, GraphBatch, Sizes, collate
+from zoo.orbnet.batch import GraphBatch, Sizes, collate
 from zoo.orbnet.elements import HARTREE_KCAL
 from zoo.orbnet.facts import Facts
 from zoo.orbnet.features import features
@@ -44,8 +44,7 @@ class EnergyModel:
         One at a time: an energy cannot depend on its company, to the last bit, and the network is a tenth of the time that
         GFN1-xTB takes, so sharing its calls would gain a few hundredths.
         """
-        elements = ElementIndex(self.facts.elements)
-        return collate([graph], elements, _SIZES.shape(graph.n_nodes, graph.n_edges), 1)
+        return collate([graph], self.facts.index, _SIZES.shape(graph.n_nodes, graph.n_edges), 1)
 
     def learned(self, graph: MolecularGraph) -> float:
         """E_ML in kcal/mol."""
@@ -53,7 +52,7 @@ class EnergyModel:
 
     def energy(self, graph: MolecularGraph) -> float:
         """E in hartree; EngineError where it is not finite, UserError for an element that is not the model's."""
-        linear = float(self.facts.linear(ElementIndex(self.facts.elements).composition(graph)))
+        linear = float(self.facts.linear(self.facts.index.composition(graph)))
         energy = graph.energy + linear + self.learned(graph) / HARTREE_KCAL
         if not np.isfinite(energy):
             label = f"{graph.name}: " if graph.name else ""

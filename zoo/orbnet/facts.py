@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -39,6 +40,11 @@ class Facts:
     sizes: tuple[int, int]
     linear: LinearPart
     normalisation: Normalisation
+
+    @cached_property
+    def index(self) -> ElementIndex:
+        """The elements as a model counts them."""
+        return ElementIndex(self.elements)
 
     @classmethod
     def of(

@@ -12,7 +12,6 @@ from flax import nnx
 from zoo.core import hub, release, state
 from zoo.core.errors import UserError
 from zoo.core.train import CONSTANTS
-from zoo.orbnet.batch import ElementIndex
 from zoo.orbnet.facts import Facts
 from zoo.orbnet.model import Network, NetworkConfig
 
@@ -53,9 +52,7 @@ def origin(name: str, model: NetworkConfig) -> Origin:
             )
     prefix = f"{CONSTANTS}/"
     facts = Facts.from_arrays({n.removeprefix(prefix): x for n, x in loaded.tensors.items() if n.startswith(prefix)})
-    network = nnx.eval_shape(
-        lambda: Network(model, ElementIndex(facts.elements), facts.normalisation, nnx.Rngs(jax.random.key(0)))
-    )
+    network = nnx.eval_shape(lambda: Network(model, facts.index, facts.normalisation, nnx.Rngs(jax.random.key(0))))
     template = nnx.state(network, nnx.Param)
     tensors = {n: x for n, x in loaded.tensors.items() if not n.startswith(prefix)}
     return Origin(facts, state.unflatten({"params": template}, tensors, what=str(loaded.path))["params"])

@@ -11,7 +11,7 @@ import numpy as np
 from zoo.core.errors import UserError
 from zoo.core.progress import say
 from zoo.core.task import Split
-from zoo.orbnet.batch import ElementIndex, Sizes, collate, stack
+from zoo.orbnet.batch import Sizes, collate, stack
 from zoo.orbnet.cache import ConvergedCache
 from zoo.orbnet.config import EnergyDataConfig, EnergyLossConfig
 from zoo.orbnet.elements import HARTREE_KCAL
@@ -126,7 +126,7 @@ class EnergyRecords:
         rounds: int = 1,
     ) -> None:
         self.found, self.graphs = found, graphs
-        self._elements = ElementIndex(facts.elements)
+        self._elements = facts.index
         self._baseline = baselines(found, graphs, facts)
         self._examples = [(g, e) for g, k in enumerate(found.known) for e in examples(k, size, loss, rounds)]
         if not self._examples:
@@ -203,7 +203,7 @@ def _positions(members: np.ndarray, chosen: np.ndarray) -> np.ndarray:
 
 def baselines(found: Labelled, graphs: GraphStore, facts: Facts) -> np.ndarray:
     """GFN1-xTB plus the linear part, kcal/mol, float64, (n_molecules,); NaN for molecules that nothing is known of."""
-    elements, linear = ElementIndex(facts.elements), facts.linear
+    elements, linear = facts.index, facts.linear
     values = np.full(len(found.molecules), np.nan)
     for i in found.used.tolist():
         graph = graphs[i]

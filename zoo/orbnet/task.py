@@ -13,14 +13,14 @@ from jax import Array
 
 from zoo.core.paths import cache_dir
 from zoo.core.task import Batch, Monitor, Split
-from zoo.orbnet.batch import ElementIndex, flatten
+from zoo.orbnet.batch import flatten
 from zoo.orbnet.cache import ConvergedCache
 from zoo.orbnet.config import EnergyConfig
 from zoo.orbnet.facts import Facts
 from zoo.orbnet.known import KINDS
 from zoo.orbnet.labelled import Labelled, labelled
 from zoo.orbnet.loss import combination_loss
-from zoo.orbnet.model import Network
+from zoo.orbnet.model import Network, as_function
 from zoo.orbnet.origin import Origin, origin
 from zoo.orbnet.records import EnergyRecords, ready, split, without_unseen
 from zoo.orbnet.sampling import SizedSampler
@@ -113,7 +113,7 @@ class EnergyTask:
 
     def init(self, key: Array) -> Network:
         facts = self.facts
-        network = Network(self.config.model, ElementIndex(facts.elements), facts.normalisation, nnx.Rngs(key))
+        network = Network(self.config.model, facts.index, facts.normalisation, nnx.Rngs(key))
         if self._training and self._origin is not None:
             nnx.update(network, self._origin.params)
         return network
@@ -205,5 +205,4 @@ def _centred(error: np.ndarray, group: np.ndarray) -> np.ndarray:
 def model_function(task: EnergyTask, params: nnx.State) -> Any:
     """The jitted function batch -> E_ML in kcal/mol, (n_molecules,), with ``params``."""
     graphdef, _, rest = nnx.split(task.init(jax.random.key(task.config.seed)), task.trainable(), ...)
-    run = jax.jit(lambda params, rest, batch: nnx.merge(graphdef, params, rest)(batch))
-    return lambda batch: run(params, rest, batch)
+    return as_function(graphdef, params, rest)

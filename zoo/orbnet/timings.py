@@ -26,7 +26,7 @@ from zoo.orbnet.gfn1 import converge, single_point
 from zoo.orbnet.graph import MolecularGraph
 from zoo.orbnet.linear import LinearPart
 from zoo.orbnet.matmuls import products, run_products
-from zoo.orbnet.model import Network, NetworkConfig, Normalisation
+from zoo.orbnet.model import Network, NetworkConfig, Normalisation, as_function
 from zoo.orbnet.molecule import Molecule
 from zoo.orbnet.parallel import graph_of
 from zoo.orbnet.readers.smiles import from_smiles
@@ -71,8 +71,7 @@ def untrained(config: NetworkConfig, graphs: list[MolecularGraph]) -> tuple[Ener
     network = Network(config, ElementIndex(ELEMENTS), normalisation, nnx.Rngs(0))
     facts = Facts(ELEMENTS, (0,), (0,), (1, 1000), LinearPart(np.zeros(len(ELEMENTS) + 1)), normalisation)
     graphdef, state = nnx.split(network)
-    run = jax.jit(lambda state, batch: nnx.merge(graphdef, state)(batch))
-    return EnergyModel(config, facts, lambda batch: run(state, batch)), graphdef, state
+    return EnergyModel(config, facts, as_function(graphdef, state)), graphdef, state
 
 
 def prediction_rows(model: EnergyModel, molecules: list[Molecule], repeats: int, targets: bool = True) -> list[Any]:
