@@ -77,6 +77,31 @@ def test_long_sentences_are_cut_into_windows_and_labelled_once(tokenizer):
     assert predicted == [s.entities for s in rows]
 
 
+def many(n, seed=0):
+    """Sentences of 1 to 30 words, some longer than a row."""
+    rng = np.random.default_rng(seed)
+    words = ("fever/B-D", "of/O", "cells/O", "a2a/B-D", "fevers/B-D")
+    return [sentence("fever/B-D " + " ".join(rng.choice(words, k))) for k in rng.integers(1, 30, n)]
+
+
+def test_packed_rows_hold_every_label_once_and_give_the_entities_back(tokenizer):
+    sentences = many(200)
+    packed, alone = (TaggedRecords(sentences, tokenizer, LABELS, 40, Split.TRAIN, packed=p) for p in (True, False))
+    assert len(packed) < 0.7 * len(alone)
+    assert set(packed.lengths.tolist()) == {40}
+    a, b = (records.take(np.arange(len(records))) for records in (packed, alone))
+    for key in ("labels", "input_ids"):
+        np.testing.assert_array_equal(np.bincount(a[key].ravel() + 1)[2:], np.bincount(b[key].ravel() + 1)[2:])
+    assert a["attention_mask"].mean() > 0.9
+    assert packed.mean_labels * len(packed) == pytest.approx(alone.mean_labels * len(alone))
+    assert "segments" not in b
+    logits = np.eye(3, dtype=np.float32)[np.maximum(a["labels"], 0)] * 9
+    order = np.random.default_rng(1).permutation(len(packed))
+    found = list(packed.predictions([(part, logits[part]) for part in np.array_split(order, 5)]))
+    assert found == [s.entities for s in sentences]
+    assert packed.fingerprint() != alone.fingerprint()
+
+
 def test_predictions_inside_a_word_become_the_words(tokenizer):
     rows = [sentence("fever-cells/O of/O")]
     records = TaggedRecords(rows, tokenizer, LABELS, 16, Split.TEST)
@@ -142,7 +167,7 @@ def corpus_of_patterns(monkeypatch):
     monkeypatch.setattr(task, "corpus", lambda name: type("Corpus", (), {"read": staticmethod(read)}))
 
 
-def experiment(tmp_path, base, **model):
+def experiment(tmp_path, base, packed=False, **model):
     return TaggerConfig(
         family="openmed_ner",
         task="tag",
@@ -154,15 +179,16 @@ def experiment(tmp_path, base, **model):
             name="adamw", learning_rate=2e-2, schedule="linear", warmup_steps=5, weight_decay=0.01
         ),
         model=TaggerModelConfig(base=str(base), dropout=0.0, lora=LoraSettings(rank=4), **model),
-        data=TaggerDataConfig(corpus="patterns", max_length=32),
+        data=TaggerDataConfig(corpus="patterns", max_length=32, packed=packed),
     )
 
 
-def test_a_short_run_learns_with_a_frozen_base(tmp_path, lexicon_folder, corpus_of_patterns):
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_short_run_learns_with_a_frozen_base(packed, tmp_path, lexicon_folder, corpus_of_patterns):
     from zoo.core.loop import Evaluator, fit
     from zoo.openmed_ner.task import TaggerTask
 
-    task = TaggerTask(experiment(tmp_path, lexicon_folder))
+    task = TaggerTask(experiment(tmp_path, lexicon_folder, packed))
     assert task.labels.names == ("O", "B-D", "I-D")
     result = fit(task)
     graphdef, _, frozen = nnx.split(task.init(jax.random.key(0)), task.trainable(), ...)
@@ -171,6 +197,23 @@ def test_a_short_run_learns_with_a_frozen_base(tmp_path, lexicon_folder, corpus_
     metrics = Evaluator(task, graphdef, frozen)(result.params, Split.TEST)
     assert metrics["f1"] > 95
     assert set(metrics) == {"precision", "recall", "f1", "f1_partial"}
+
+
+def test_packed_rows_have_the_loss_and_the_scores_of_sentences_apart(tmp_path, lexicon_folder, corpus_of_patterns):
+    from zoo.openmed_ner.task import TaggerTask
+
+    losses, scores, rows = [], [], []
+    for packed in (True, False):
+        task = TaggerTask(experiment(tmp_path, lexicon_folder, packed))
+        model, records = task.init(jax.random.key(0)), task.records(Split.VALID)
+        rows.append(len(records))
+        taken = {**records.take(np.arange(len(records))), "weight": np.ones(len(records), np.float32)}
+        batch = {k: jax.numpy.asarray(x) for k, x in taken.items()}
+        losses.append(task.loss(model, batch, step=jax.numpy.zeros((), "int32"), key=jax.random.key(0))[0])
+        scores.append(np.asarray(task.evaluate(model, batch))[taken["labels"] != IGNORED])
+    assert rows[0] < 0.6 * rows[1]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+    np.testing.assert_allclose(np.sort(scores[0], 0), np.sort(scores[1], 0), atol=1e-5)
 
 
 def test_corpora_of_as_many_labels_share_a_program(tmp_path, lexicon_folder, monkeypatch):

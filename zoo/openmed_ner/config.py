@@ -60,7 +60,8 @@ class TaggerDataConfig:
     ``limit`` keeps only so many training sentences (a reduction that results must state), ``valid_limit`` so many of those that
     training is watched with. ``empties``: of training sentences without an entity at most so many are kept for each one with an
     entity, spread evenly; null keeps all. Where entities are rare a short run else learns to find none. ``joined``: neighbouring
-    sentences are trained and scored as one text of at most so many pieces, see ``joining.py``; null takes each by itself.
+    sentences are trained and scored as one text of at most so many pieces, see ``joining.py``; null takes each by itself. ``packed``: short
+    sentences share rows of few lengths without seeing each other; an example is then a row (of 64 pieces, where sentences are short).
     ``types`` are the entity types in the order of the head; null takes those of the training sentences, and a release states them,
     so that it is used without its corpus."""
 
@@ -71,6 +72,7 @@ class TaggerDataConfig:
     valid_limit: int | None = None
     empties: float | None = None
     joined: int | None = None
+    packed: bool = False
     types: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:

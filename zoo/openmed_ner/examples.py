@@ -14,13 +14,14 @@ from zoo.openmed_ner.corpora.records import Sentence
 from zoo.openmed_ner.decode import entities, log_probabilities
 from zoo.openmed_ner.labels import OUTSIDE, LabelMap
 from zoo.openmed_ner.tokenize import NO_PIECE, Pieces, Tokenizer
-from zoo.openmed_ner.windows import Window, padded_length, windows
+from zoo.openmed_ner.windows import Window, laid_out, padded_length, windows
+from zoo.openmed_ner.windows import packed as packed_rows
 
 IGNORED = -1
 
 
 class TaggedRecords:
-    """The examples of a split: one for each window of each sentence, sorted by length.
+    """The examples of a split, sorted by length: a row for each window of each sentence, or rows that several windows share.
 
     A corpus's word may be several words to the tagger ("IL-2" is IL, -, 2): each gets a label, I- after the first, so that training
     sees what tagging will. Scores are taken on the corpus's own words.
@@ -31,16 +32,24 @@ class TaggedRecords:
         labels: the label map.
         max_length: longest input in pieces, special ones included.
         split: which split it is; its number goes with every batch.
+        packed: short windows share rows of few lengths and do not see each other, so that hardly any of a batch is padding.
 
     Raises:
         UserError: a training tag is not in the label map, or no sentence has a piece.
     """
 
     def __init__(
-        self, sentences: Sequence[Sentence], tokenizer: Tokenizer, labels: LabelMap, max_length: int, split: Split
+        self,
+        sentences: Sequence[Sentence],
+        tokenizer: Tokenizer,
+        labels: LabelMap,
+        max_length: int,
+        split: Split,
+        *,
+        packed: bool = False,
     ) -> None:
         self.sentences, self.labels, self.max_length, self.split = sentences, labels, max_length, split
-        self._tokenizer = tokenizer
+        self.tokenizer, self.packed = tokenizer, packed
         self.pieces: list[Pieces] = []
         self._owner: list[np.ndarray] = []  # corpus word of each of the tagger's words
         self._targets: list[np.ndarray] = []
@@ -63,50 +72,54 @@ class TaggedRecords:
             self._owner.append(owner)
             self._targets.append(target)
             made += windows(pieces, size=max_length - 2, overlap=overlap, document=number)
-        self.windows = sorted(made, key=len)
-        if not self.windows:
+        if not made:
             raise UserError("the split holds no sentence with a piece: check the corpus and the tokenizer")
+        alone: dict[int, list[list[Window]]] = {length: [] for length in sorted({len(w) + 2 for w in made})}
+        for w in made:
+            alone[len(w) + 2].append([w])
+        by_length = packed_rows(made, max_length) if packed else alone
+        self.rows = [row for rows in by_length.values() for row in rows]
+        self.lengths = np.repeat(list(by_length), [len(rows) for rows in by_length.values()])
 
     def __len__(self) -> int:
-        return len(self.windows)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """Pieces of each example, special ones included."""
-        return np.asarray([len(w) + 2 for w in self.windows])
+        return len(self.rows)
 
     @functools.cached_property
     def mean_labels(self) -> float:
         """Labelled pieces of a mean example."""
-        return sum(int((target != IGNORED).sum()) for target in self._targets) / len(self.windows)
+        return sum(int((target != IGNORED).sum()) for target in self._targets) / len(self)
 
     def take(self, indices: np.ndarray) -> dict[str, np.ndarray]:
         """int32 input_ids, attention_mask, labels (IGNORED where there is none), (batch, length of a fixed set); split, (batch,).
 
-        And float32 mean_labels, (batch,): as data, so that every corpus of as many labels is trained by the same compiled step.
+        Of packed rows position_ids and segments too. And float32 mean_labels, (batch,): as data, so that every corpus of as many
+        labels is trained by the same compiled step.
         """
-        chosen = [self.windows[int(i)] for i in indices]
-        length = padded_length(max(len(w) for w in chosen) + 2, self.max_length)
-        shape = (len(chosen), length)
-        t = self._tokenizer
-        ids, mask, labels = (
-            np.full(shape, t.pad, np.int32),
-            np.zeros(shape, np.int32),
-            np.full(shape, IGNORED, np.int32),
-        )
-        for row, w in enumerate(chosen):
-            n = len(w) + 2
-            ids[row, 0], ids[row, n - 1], mask[row, :n] = t.cls, t.sep, 1
-            ids[row, 1 : n - 1] = self.pieces[w.document].ids[w.start : w.end]
-            own = slice(w.own_start - w.start + 1, w.own_end - w.start + 1)
-            labels[row, own] = self._targets[w.document][w.own_start : w.own_end]
+        chosen = [self.rows[int(i)] for i in indices]
+        length = padded_length(int(self.lengths[indices].max()), self.max_length)
+        t, ids = self.tokenizer, [pieces.ids for pieces in self.pieces]
+        batch = laid_out(chosen, (len(chosen), length), ids, cls=t.cls, sep=t.sep, pad=t.pad)
+        labels = np.full((len(chosen), length), IGNORED, np.int32)
+        for w, (row, at) in zip(batch.windows, batch.places):
+            shift = at + 1 - w.start  # the special piece before
+            labels[row, w.own_start + shift : w.own_end + shift] = self._targets[w.document][w.own_start : w.own_end]
         number = np.full(len(chosen), list(Split).index(self.split), np.int32)
         mean = np.full(len(chosen), self.mean_labels, np.float32)
-        return {"input_ids": ids, "attention_mask": mask, "labels": labels, "split": number, "mean_labels": mean}
+        arrays = {
+            "input_ids": batch.input_ids,
+            "attention_mask": np.minimum(batch.segments, 1),
+            "labels": labels,
+            "split": number,
+            "mean_labels": mean,
+        }
+        if self.packed:
+            arrays |= {"position_ids": batch.position_ids, "segments": batch.segments}
+        return arrays
 
     def fingerprint(self) -> str:
-        """A hash of sentences, tags, tokenizer and length."""
-        digest = hashlib.sha256(f"{self._tokenizer.fingerprint} {self.max_length}".encode())
+        """A hash of sentences, tags, tokenizer and length, and of whether rows are shared."""
+        shared = " packed" if self.packed else ""
+        digest = hashlib.sha256(f"{self.tokenizer.fingerprint} {self.max_length}{shared}".encode())
         for sentence in self.sentences:
             digest.update("\x1f".join((*sentence.words, *sentence.tags)).encode() + b"\x1e")
         return digest.hexdigest()[:16]
@@ -120,9 +133,11 @@ class TaggedRecords:
         scores = [np.zeros((len(p), self.labels.size), np.float32) for p in self.pieces]
         for indices, logits in outputs:
             for row, i in enumerate(indices.tolist()):
-                w = self.windows[i]
-                shift = 1 - w.start
-                scores[w.document][w.own_start : w.own_end] = logits[row, w.own_start + shift : w.own_end + shift]
+                at = 0
+                for w in self.rows[i]:
+                    shift = at + 1 - w.start
+                    scores[w.document][w.own_start : w.own_end] = logits[row, w.own_start + shift : w.own_end + shift]
+                    at += len(w) + 2
         for pieces, owner, score in zip(self.pieces, self._owner, scores):
             seen = np.flatnonzero(pieces.first != NO_PIECE)
             yield self._on_words(owner[seen], log_probabilities(score[pieces.first[seen]], self.labels))

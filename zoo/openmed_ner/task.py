@@ -115,7 +115,8 @@ class TaggerTask:
             sentences, length = self._sentences(split), self.config.data.max_length
             if self.config.data.joined is not None:
                 sentences = joined(sentences, self.tokenizer, self.config.data.joined)
-            self._records[split] = TaggedRecords(sentences, self.tokenizer, self.labels, length, split)
+            packed = self.config.data.packed
+            self._records[split] = TaggedRecords(sentences, self.tokenizer, self.labels, length, split, packed=packed)
         return self._records[split]
 
     def sampler(self, size: int, batch_size: int, seed: int) -> LengthSampler:
@@ -129,7 +130,7 @@ class TaggerTask:
 
         So every labelled piece weighs the same, and the mean over examples is what the contract asks for.
         """
-        logits = model(batch["input_ids"], batch["attention_mask"], key=key)
+        logits = _logits(model, batch, key)
         labels = batch["labels"]
         each = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.maximum(labels, 0))
         each = jnp.where(labels == IGNORED, 0.0, each).sum(-1) / batch["mean_labels"]
@@ -138,7 +139,7 @@ class TaggerTask:
         return loss, {}
 
     def evaluate(self, model: TokenClassifier, batch: Batch) -> jax.Array:
-        return model(batch["input_ids"], batch["attention_mask"])
+        return _logits(model, batch)
 
     def summarise(self, outputs: Iterable[tuple[Batch, Any]]) -> dict[str, float]:
         """precision, recall, f1 and f1_partial in percent, on the corpus's words."""
@@ -146,3 +147,8 @@ class TaggerTask:
         real = [(np.asarray(batch["index"])[seen], logits[seen]) for batch, seen, logits in kept]
         records = self.records(list(Split)[int(kept[0][0]["split"][0])])
         return f1_scores(zip((s.entities for s in records.sentences), records.predictions(real)))
+
+
+def _logits(model: TokenClassifier, batch: Batch, key: jax.Array | None = None) -> jax.Array:
+    shared = {name: batch[name] for name in ("position_ids", "segments") if name in batch}
+    return model(batch["input_ids"], batch["attention_mask"], key=key, **shared)

@@ -31,6 +31,7 @@ from zoo.openmed_ner import peer, pipeline
 from zoo.openmed_ner.base import find_base
 from zoo.openmed_ner.convert import save_model
 from zoo.openmed_ner.corpora.catalogue import corpus
+from zoo.openmed_ner.examples import TaggedRecords
 from zoo.openmed_ner.flops import forward_flops, step_flops
 from zoo.openmed_ner.peft_files import save_adapter
 from zoo.openmed_ner.predictor import ReleasedTagger
@@ -46,24 +47,35 @@ TEXT = (
     "Familial hemiplegic migraine is an autosomal dominant disorder; in half of the families the gene lies on chromosome 19p13, "
     "as that of episodic ataxia type 2 does. Ménière's disease was found in none of the 14 patients with cerebellar atrophy.\n"
 )
+# Sentences of a batch of the peer's, which has no rows that sentences share.
+PEER_BATCH = 16
 # Where scores of ours and of the peer's must agree, relative to the largest: else not the same work is timed.
 AGREEMENT = 1e-4
 
 
-def spread(records: Any, batch_size: int, count: int) -> list[dict[str, np.ndarray]]:
-    """``count`` batches as training takes them, from the shortest to the longest of the split in equal shares of its examples."""
-    size = len(records) // batch_size  # examples are sorted by length
-    numbers = [int((i + 0.5) * size / count) for i in range(count)]
-    return [dict(records.take(np.arange(n * batch_size, (n + 1) * batch_size))) for n in numbers]
+def spread(size: int, batch_size: int, count: int) -> np.ndarray:
+    """Examples of ``count`` batches out of ``size``, from the shortest to the longest in equal shares, (count, batch_size)."""
+    numbers = ((np.arange(count) + 0.5) * (size // batch_size) / count).astype(int)  # examples are sorted by length
+    return numbers[:, None] * batch_size + np.arange(batch_size)
+
+
+def apart(records: TaggedRecords, rows: Sequence[int]) -> list[dict[str, np.ndarray]]:
+    """The sentences of packed rows as a trainer without packing takes them: each in a row of its own, in batches of one length."""
+    single = TaggedRecords(records.sentences, records.tokenizer, records.labels, records.max_length, records.split)
+    number = {window: i for i, (window,) in enumerate(single.rows)}
+    chosen = np.sort([number[window] for row in rows for window in records.rows[row]])  # examples are sorted by length
+    return [dict(single.take(chosen[at : at + PEER_BATCH])) for at in range(0, len(chosen), PEER_BATCH)]
 
 
 def step_rows(count: int, repeats: int) -> list[dict[str, Any]]:
-    """A LoRA training step on real batches of NCBI-Disease beside peft's and beside its operations."""
+    """A LoRA training step on real batches of NCBI-Disease beside peft's on the same sentences and beside its operations."""
     config = typed(compose([STEP_EXPERIMENT]))
     task = TaggerTask(config)  # pyright: ignore[reportArgumentType]
     model, settings, trainer = task.config.model, task.config.optimizer, task.config.trainer
     lora = model.lora.config
-    made = spread(task.records(Split.TRAIN), trainer.batch_size, count)
+    records = task.records(Split.TRAIN)
+    rows = spread(len(records), trainer.batch_size, count)
+    made = [dict(records.take(chosen)) for chosen in rows]
     graphdef, params, frozen = nnx.split(task.init(jax.random.key(0)), task.trainable(), ...)
     tx = optimizer(settings, trainer)
     step, key = make_step(task, graphdef, tx), jax.random.key(0)
@@ -84,15 +96,16 @@ def step_rows(count: int, repeats: int) -> list[dict[str, Any]]:
     product, product_flops = _product(encoder)
     functions: dict[str, Callable[[], Any]] = {"ours": ours, "product": product}
     if not peer.absent():
+        single = apart(records, rows.ravel().tolist())
         with tempfile.TemporaryDirectory() as name:
             adapter = Path(name) / "adapter"
             save_adapter(adapter, merged, lora, base_name=str(task.base))
             clip = float("inf") if trainer.grad_clip is None else trainer.grad_clip
             theirs = peer.Trainer(
-                task.base, adapter, task.labels.size, made, dropout=model.dropout,
+                task.base, adapter, task.labels.size, single, dropout=model.dropout,
                 learning_rate=settings.learning_rate, weight_decay=settings.weight_decay, clip=clip,
             )  # fmt: skip
-        _same(task, merged, made[0], theirs)
+        _same(task, merged, single[0], theirs)
         functions["peer"] = theirs
     timing = interleaved(functions, repeats=repeats, warmup=1)
     rate = product_flops / timing["product"].ms  # operations a millisecond
@@ -101,7 +114,7 @@ def step_rows(count: int, repeats: int) -> list[dict[str, Any]]:
     one = _share(timing["ours"], count)
     return [
         row(
-            f"LoRA training step, NCBI-Disease, {trainer.batch_size} sentences", one, floor_ms=floor, **_peer(timing, count),
+            f"LoRA training step, NCBI-Disease, {pieces / count:.0f} pieces", one, floor_ms=floor, **_peer(timing, count),
             tokens_per_second=_rate(pieces, timing["ours"]), peer_tokens_per_second=_rate(pieces, timing.get("peer")),
             over_floor=round(one.ms / floor, 3), gflops=round(rate / 1e6, 1), programs=len(set(shapes)),
             target_ratio=STEP_RATIO, target_over_floor=STEP_OVER_FLOOR,

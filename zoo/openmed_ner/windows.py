@@ -14,7 +14,7 @@ from zoo.openmed_ner.tokenize import NO_PIECE, Pieces
 # Lengths that inputs are padded to, special pieces included: each is compiled once for training and evaluation, some seconds each.
 # Padding to fewer would lengthen an epoch of sentences by a sixth.
 LENGTHS = (16, 24, 32, 40, 48, 56, 64, 80, 96, 128, 192, 256, 384, 512)
-# Lengths of rows that tagging packs windows into. Shorter ones leave more of a row empty, longer ones cost more attention.
+# Lengths of rows that windows are packed into. Shorter ones leave more of a row empty, longer ones cost more attention.
 ROW_LENGTHS = (64, 128, 256, 512)
 
 
@@ -117,12 +117,13 @@ def batches(
         limit: the model's longest input.
         tokens: pieces of a batch, if one row has no more; rows are a power of two, so that the last batch adds few shapes.
     """
-    filled = _packed(todo, limit)
-    for length in row_lengths(limit):
-        rows = filled[length]
+    for length, rows in packed(todo, limit).items():
         most = most_rows(length, tokens)
         for at in range(0, len(rows), most):
-            yield _batch(rows[at : at + most], length, ids, cls, sep, pad, limit)
+            filled, wide = rows[at : at + most], length
+            if len(filled) == 1:  # a short text by itself need not wait for a long row
+                wide = padded_length(sum(len(w) + 2 for w in filled[0]), limit)
+            yield laid_out(filled, (1 << (len(filled) - 1).bit_length(), wide), ids, cls=cls, sep=sep, pad=pad)
 
 
 def row_lengths(limit: int) -> list[int]:
@@ -135,8 +136,11 @@ def most_rows(length: int, tokens: int) -> int:
     return 1 << (max(tokens // length, 1).bit_length() - 1)
 
 
-def _packed(todo: Sequence[Window], limit: int) -> dict[int, list[list[Window]]]:
-    """Rows by their length. Longest first, a window goes where it leaves least room, or into a new row, the shortest that holds it."""
+def packed(todo: Sequence[Window], limit: int) -> dict[int, list[list[Window]]]:
+    """Windows in rows of few lengths, shortest first, each at most ``limit`` pieces long.
+
+    Longest first, a window goes where it leaves least room, or into a new row, the shortest that holds it.
+    """
     lengths = row_lengths(limit)
     rows: dict[int, list[list[Window]]] = {length: [] for length in lengths}
     room: list[list[list[Window]]] = [[] for _ in range(limit + 1)]  # by how many pieces are free: rows
@@ -154,12 +158,23 @@ def _packed(todo: Sequence[Window], limit: int) -> dict[int, list[list[Window]]]
     return rows
 
 
-def _batch(
-    filled: list[list[Window]], length: int, ids: Sequence[np.ndarray], cls: int, sep: int, pad: int, limit: int
+def laid_out(
+    filled: Sequence[Sequence[Window]],
+    shape: tuple[int, int],
+    ids: Sequence[np.ndarray],
+    *,
+    cls: int,
+    sep: int,
+    pad: int,
 ) -> WindowBatch:
-    if len(filled) == 1:  # a short text by itself need not wait for a long row
-        length = padded_length(sum(len(w) + 2 for w in filled[0]), limit)
-    shape = (1 << (len(filled) - 1).bit_length(), length)
+    """Rows of windows as arrays.
+
+    Args:
+        filled: the windows of each row.
+        shape: rows and length; what lies behind a row's windows, and below the rows, is padding.
+        ids: piece ids of each document.
+        cls, sep, pad: special pieces put before, after and behind a window.
+    """
     input_ids, positions, segments = np.full(shape, pad, np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     windows, places = [], []
     for i, row in enumerate(filled):
