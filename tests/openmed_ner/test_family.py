@@ -115,19 +115,23 @@ def test_the_released_tensors_are_adapters_and_head_alone(release, tagger):
 
 
 def test_another_corpus_begins_from_the_encoder_of_a_tagger(release, tagger, lexicon_folder):
+    import jax
     import jax.numpy as jnp
     import numpy as np
 
-    from zoo.openmed_ner.model import adapted_encoder
+    from zoo.openmed_ner.convert import load_token_classifier
+    from zoo.openmed_ner.labels import LabelMap
+    from zoo.openmed_ner.model import adapt
 
     ids = jnp.asarray([[tagger.tokenizer.cls, 9, 12, tagger.tokenizer.sep]], jnp.int32)
-    found = adapted_encoder(lexicon_folder, tagger.info.config["model"]["base_sha256"], release)
+    other = load_token_classifier(lexicon_folder, LabelMap.of_types(("X", "Y")), key=jax.random.key(1)).model
+    adapt(other, lexicon_folder, tagger.info.config["model"]["base_sha256"], release)
     np.testing.assert_allclose(
-        found(ids, jnp.ones_like(ids)), tagger.model().encoder(ids, jnp.ones_like(ids)), atol=1e-6
+        other.encoder(ids, jnp.ones_like(ids)), tagger.model().encoder(ids, jnp.ones_like(ids)), atol=1e-6
     )
 
 
-def test_a_tagger_that_stands_on_an_adapter_is_none_to_begin_from(release, lexicon_folder, monkeypatch):
+def test_a_tagger_that_stands_on_an_adapter_is_none_to_begin_from(release, tagger, lexicon_folder, monkeypatch):
     import dataclasses
 
     from zoo.core.release import read_release
@@ -141,7 +145,7 @@ def test_a_tagger_that_stands_on_an_adapter_is_none_to_begin_from(release, lexic
     digest = read_release(release).info.config["model"]["base_sha256"]
     monkeypatch.setattr(model_module, "read_release", stacked)
     with pytest.raises(UserError, match="stands on another one, openmed_ner/below: name one"):
-        model_module.adapted_encoder(lexicon_folder, digest, release)
+        model_module.adapt(tagger.model(), lexicon_folder, digest, release)
 
 
 def test_merged_adapters_give_what_the_trained_model_gives(release, tagger, lexicon_folder):

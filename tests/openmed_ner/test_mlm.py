@@ -24,7 +24,7 @@ from zoo.openmed_ner.mlm.config import DomainConfig, DomainDataConfig, DomainMod
 from zoo.openmed_ner.mlm.rows import TextRecords, mask_row, pack
 from zoo.openmed_ner.mlm.task import DomainTask
 from zoo.openmed_ner.mlm.text import BLOCK, TestSentences, blocks, file_passages, place
-from zoo.openmed_ner.model import adapted_encoder, find_adapter
+from zoo.openmed_ner.model import adapt, find_adapter
 from zoo.openmed_ner.task import TaggerTask
 from zoo.openmed_ner.tokenize import Tokenizer
 
@@ -217,6 +217,31 @@ def test_a_tagger_begins_from_the_adapted_encoder(releases, lexicon_folder, tmp_
     np.testing.assert_allclose(found, reference, atol=1e-5)
 
 
+def plain(folder):
+    return load_token_classifier(folder, LabelMap.of_types(("D",)), key=jax.random.key(0)).model
+
+
+@pytest.mark.slow
+def test_an_adapter_of_another_shape_is_refused(releases, lexicon_folder, monkeypatch):
+    from zoo.core.release import read_release
+    from zoo.openmed_ner import model as model_module
+
+    lora = releases[1]
+    whole = read_release(lora)
+    first, second = sorted(name for name in whole.tensors if "/lora/" in name)[:2]
+    for change, says in (
+        ({first: whole.tensors[first][:-1]}, f"{first.split('/lora')[0][7:].replace('/', '.')} has"),
+        (
+            {"params/encoder/layers/9/up/lora/a": whole.tensors[second]},
+            "no such map in this base: params/encoder/layers/9",
+        ),
+    ):
+        other = dataclasses.replace(whole, tensors={**whole.tensors, **change})
+        monkeypatch.setattr(model_module, "read_release", lambda _, other=other: other)
+        with pytest.raises(UserError, match=says):
+            adapt(plain(lexicon_folder), lexicon_folder, whole.info.config["model"]["base_sha256"], lora)
+
+
 @pytest.mark.slow
 def test_adapters_that_are_refused(releases, lexicon_folder, tmp_path):
     head, lora, *_ = releases
@@ -225,7 +250,7 @@ def test_adapters_that_are_refused(releases, lexicon_folder, tmp_path):
     with pytest.raises(UserError, match="was trained on 000000000000"):
         find_adapter(str(lora), "0" * 64, "openmed_ner/t")
     with pytest.raises(UserError, match="was trained on base"):
-        adapted_encoder(lexicon_folder, "0" * 64, lora)
+        adapt(plain(lexicon_folder), lexicon_folder, "0" * 64, lora)
     with pytest.raises(UserError, match="neither a release name nor a folder"):
         find_adapter(str(tmp_path / "nothing"), None, "openmed_ner/t")
 

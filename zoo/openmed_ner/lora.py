@@ -91,16 +91,22 @@ class Adapter(nnx.Module):
 
 
 def linear_maps(model: TokenClassifier | MaskedLM) -> dict[str, Linear]:
-    """The encoder's linear maps by the name that Hugging Face gives them in a model with a head."""
+    """The linear maps of the encoder by their Hugging Face names, ``bert.encoder.layer.0.attention.self.query`` for example."""
+    return {name: module for name, (_, module) in placed_maps(model).items()}
+
+
+def placed_maps(model: TokenClassifier | MaskedLM) -> dict[str, tuple[str, Linear]]:
+    """The same with the place of each in the module, ``encoder.layers.0.query`` for example."""
     arch = architecture(model.config.model_type)
     found = {}
     for row in arch.rows(model.config, model.kind):
         if row.path.startswith("encoder.") and row.path.endswith(".kernel"):
+            place = row.path.removesuffix(".kernel")
             module: Any = model
-            for part in row.path.split(".")[:-1]:
+            for part in place.split("."):
                 module = module[int(part)] if part.isdigit() else getattr(module, part)
             if isinstance(module, Linear):
-                found[row.source.removesuffix(".weight")] = module
+                found[row.source.removesuffix(".weight")] = place, module
     return found
 
 

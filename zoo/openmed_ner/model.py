@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from flax import nnx
 
 from zoo.core import hub, state
 from zoo.core.data import sha256_of
 from zoo.core.errors import UserError
-from zoo.core.release import read_release
-from zoo.openmed_ner.convert import load_masked_lm, load_token_classifier
+from zoo.core.release import Release, read_release
+from zoo.openmed_ner.convert import load_masked_lm
 from zoo.openmed_ner.encoders.common import MaskedLM, TokenClassifier
-from zoo.openmed_ner.labels import LabelMap
-from zoo.openmed_ner.lora import LoraConfig, add_adapters, drop_adapters, merge_adapters, trainable
+from zoo.openmed_ner.lora import LoraConfig, drop_adapters, merge_adapters, placed_maps
 from zoo.openmed_ner.peft_files import CONFIG, TENSORS, load_adapter
 
 
@@ -57,28 +57,45 @@ def find_adapter(name: str, stated: str | None, run: str) -> tuple[Path, str]:
     return folder, digest
 
 
-def adapted_encoder(base: Path, base_sha256: str, adapter: Path) -> Any:
-    """The encoder of a base with an adapter merged into it.
+def adapt(model: TokenClassifier, base: Path, base_sha256: str, adapter: Path) -> None:
+    """Merge an adapter into the encoder of a token classifier, in place.
 
     Args:
+        model: as loaded from the base.
         base: the base's folder.
         base_sha256: its digest.
         adapter: see :func:`find_adapter`.
 
     Raises:
-        UserError: the adapter was trained on another base, or is none.
+        UserError: the adapter was trained on another base, or is none, or is not of the base's shape.
     """
     if (adapter / CONFIG).is_file():
-        model: Any = load_masked_lm(base, key=jax.random.key(0)).model
-        load_adapter(adapter, model)
-    else:
-        model = _released_adapter(base, base_sha256, adapter)
-    merge_adapters(model)
-    drop_adapters(model)
-    return model.encoder
+        body = load_masked_lm(base, key=jax.random.key(0)).model
+        load_adapter(adapter, body)
+        merge_adapters(body)
+        drop_adapters(body)
+        model.encoder = body.encoder
+        return
+    release = _checked(adapter, base_sha256)
+    lora = release.info.config["model"]["lora"]
+    config = LoraConfig(lora["rank"], lora["alpha"], lora["dropout"], tuple(lora["targets"]))
+    left = {name: x for name, x in release.tensors.items() if "/lora/" in name}
+    for name, (place, linear) in placed_maps(model).items():
+        if not config.matches(name):
+            continue
+        a, b = (left.pop(f"params/{place.replace('.', '/')}/lora/{side}", np.zeros((0, 0))) for side in "ab")
+        kernel = np.asarray(linear.kernel[...])
+        if (a.shape[0], *b.shape) != (kernel.shape[0], a.shape[1], kernel.shape[1]):
+            raise UserError(
+                f"adapter {release.info.name}: {place} has {a.shape} and {b.shape} for a map {kernel.shape}"
+            )
+        # On the host: a program for each shape would take as long to compile as all else of a first answer.
+        linear.kernel[...] = jax.device_put(kernel + np.float32(config.scale) * (a @ b))
+    if left:
+        raise UserError(f"adapter {release.info.name}: no such map in this base: {', '.join(sorted(left)[:4])}")
 
 
-def _released_adapter(base: Path, base_sha256: str, adapter: Path) -> MaskedLM | TokenClassifier:
+def _checked(adapter: Path, base_sha256: str) -> Release:
     release = read_release(adapter)
     settings, name = release.info.config.get("model", {}), release.info.name
     if release.info.task not in ("mlm", "tag") or settings.get("train") != "lora":
@@ -95,14 +112,4 @@ def _released_adapter(base: Path, base_sha256: str, adapter: Path) -> MaskedLM |
         raise UserError(
             f"adapter {name} stands on another one, {settings['adapter']}: name one that was trained on the base alone"
         )
-    key = jax.random.key(0)
-    if release.info.task == "tag":
-        labels = LabelMap.of_types(tuple(release.info.config["data"]["types"]))
-        model: Any = load_token_classifier(base, labels, key=key).model
-    else:
-        model = load_masked_lm(base, key=key).model
-    lora = settings["lora"]
-    add_adapters(model, LoraConfig(lora["rank"], lora["alpha"], lora["dropout"], tuple(lora["targets"])), key)
-    graphdef, template, rest = nnx.split(model, trainable(), ...)
-    params = state.unflatten({"params": template}, release.tensors, what=str(adapter))["params"]
-    return nnx.merge(graphdef, params, rest)
+    return release

@@ -27,7 +27,7 @@ from zoo.openmed_ner.examples import IGNORED, LengthSampler, TaggedRecords
 from zoo.openmed_ner.joining import joined
 from zoo.openmed_ner.labels import LabelMap
 from zoo.openmed_ner.lora import add_adapters, trainable
-from zoo.openmed_ner.model import adapted_encoder, find_adapter, set_dropout
+from zoo.openmed_ner.model import adapt, find_adapter, set_dropout
 from zoo.openmed_ner.scoring import f1_scores
 from zoo.openmed_ner.tokenize import Tokenizer
 
@@ -100,7 +100,7 @@ class TaggerTask:
         loaded = load_token_classifier(self.base, self.labels, key=head_key)
         model: TokenClassifier = loaded.model
         if self.adapter is not None:
-            model.encoder = adapted_encoder(self.base, str(settings.base_sha256), self.adapter)
+            adapt(model, self.base, str(settings.base_sha256), self.adapter)
         if settings.dropout is not None:
             set_dropout(model, settings.dropout)
         if settings.train == "lora":
