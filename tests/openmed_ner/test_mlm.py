@@ -1,5 +1,6 @@
 """Domain adaptation: text without test sentences, packing, masking, a short run, its release and its use."""
 
+import dataclasses
 import gzip
 import os
 import re
@@ -17,8 +18,10 @@ from zoo.core.schema import OptimizerConfig, RunConfig, TrainerConfig
 from zoo.core.task import Split
 from zoo.core.train import run, typed
 from zoo.openmed_ner.config import LoraSettings, TaggerConfig, TaggerDataConfig, TaggerModelConfig
+from zoo.openmed_ner.convert import load_token_classifier
 from zoo.openmed_ner.corpora.catalogue import CORPORA
 from zoo.openmed_ner.corpora.records import Report, Sentence
+from zoo.openmed_ner.labels import LabelMap
 from zoo.openmed_ner.mlm import text as text_module
 from zoo.openmed_ner.mlm.config import DomainConfig, DomainDataConfig, DomainModelConfig
 from zoo.openmed_ner.mlm.rows import TextRecords, mask_row, pack
