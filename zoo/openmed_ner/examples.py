@@ -51,6 +51,7 @@ class TaggedRecords:
         self.sentences, self.labels, self.max_length, self.split = sentences, labels, max_length, split
         self.tokenizer, self.packed = tokenizer, packed
         self.pieces: list[Pieces] = []
+        self._ids: list[np.ndarray] = []
         self._owner: list[np.ndarray] = []  # corpus word of each of the tagger's words
         self._targets: list[np.ndarray] = []
         made: list[Window] = []
@@ -69,6 +70,7 @@ class TaggedRecords:
                     if split is Split.TRAIN or tag in labels.names:
                         target[first] = labels.id(tag)
             self.pieces.append(pieces)
+            self._ids.append(pieces.ids)
             self._owner.append(owner)
             self._targets.append(target)
             made += windows(pieces, size=max_length - 2, overlap=overlap, document=number)
@@ -97,8 +99,8 @@ class TaggedRecords:
         """
         chosen = [self.rows[int(i)] for i in indices]
         length = padded_length(int(self.lengths[indices].max()), self.max_length)
-        t, ids = self.tokenizer, [pieces.ids for pieces in self.pieces]
-        batch = laid_out(chosen, (len(chosen), length), ids, cls=t.cls, sep=t.sep, pad=t.pad)
+        t = self.tokenizer
+        batch = laid_out(chosen, (len(chosen), length), self._ids, cls=t.cls, sep=t.sep, pad=t.pad)
         labels = np.full((len(chosen), length), IGNORED, np.int32)
         for w, (row, at) in zip(batch.windows, batch.places):
             shift = at + 1 - w.start  # the special piece before
