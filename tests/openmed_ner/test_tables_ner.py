@@ -43,6 +43,22 @@ def test_the_table_has_the_thirteen_corpora():
             assert row.experiment == config.name
 
 
+def test_every_row_of_dapt_begins_from_the_adapted_base():
+    plain = {row.name: row for row in TABLES["table"]().rows if not row.paper_only}
+    rows = {row.name: row for row in TABLES["dapt"]().rows}
+    assert list(rows) == list(plain)
+    for name, row in rows.items():
+        config = typed(compose([row.experiment, *row.overrides]))
+        assert isinstance(config, TaggerConfig)
+        assert (config.model.adapter, config.model.train, config.data.packed) == (
+            "openmed_ner/dapt-minilm",
+            "lora",
+            True,
+        )
+        released = read_release(hub.resolve(plain[name].release)).info.config["model"]["adapter"]
+        assert (released == "openmed_ner/dapt-minilm") == (row.release is not None)
+
+
 def test_the_ablation_changes_two_things_alone():
     rows = {row.name: typed(compose([row.experiment])) for row in TABLES["ablation"]().rows}
     assert {name: (c.model.adapter, c.model.train) for name, c in rows.items()} == {

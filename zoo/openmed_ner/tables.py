@@ -111,21 +111,26 @@ DAPT_RUN = (
     "trainer.batch_size=8",
     "trainer.eval_batch_size=16",
 )
+# Corpora whose released tagger is such a run: it did better on devel than one from the plain base.
+DAPT_RELEASED = ("ncbi-disease", "linnaeus", "cll")
 
 
 def adapted() -> Table:
-    """The ten corpora that could be had by DAPT + LoRA, whatever the released tagger of each stands on."""
+    """The ten corpora that could be had by DAPT + LoRA: the released tagger where it stands on it, else a run of its own."""
+
+    def one(title: str, f1: float, short: str) -> Row:
+        experiment, paper = f"openmed_ner/{short}-minilm", {"f1_strict": f1}
+        if short in DAPT_RELEASED:
+            return Row(title, paper, experiment, packaged(experiment))
+        return Row(title, paper, experiment, overrides=DAPT_RUN)
+
     return Table(
         name="openmed_ner/dapt",
         title="OpenMed NER: F1 on test by DAPT + LoRA (all-MiniLM-L6-v2 after openmed_ner/dapt-minilm)",
         paper_label="paper, large biomedical backbones",
         source=SOURCE,
         metrics=METRICS,
-        rows=tuple(
-            Row(title, {"f1_strict": f1}, f"openmed_ner/{short}-minilm", overrides=DAPT_RUN)
-            for title, (f1, short) in PAPER.items()
-            if short is not None
-        ),
+        rows=tuple(one(title, f1, short) for title, (f1, short) in PAPER.items() if short is not None),
         curves=("f1",),
         evaluate=_scores,
         reduced=REDUCED,
