@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 
@@ -76,10 +77,8 @@ class TaggedRecords:
             made += windows(pieces, size=max_length - 2, overlap=overlap, document=number)
         if not made:
             raise UserError("the split holds no sentence with a piece: check the corpus and the tokenizer")
-        alone: dict[int, list[list[Window]]] = {length: [] for length in sorted({len(w) + 2 for w in made})}
-        for w in made:
-            alone[len(w) + 2].append([w])
-        by_length = packed_rows(made, max_length) if packed else alone
+        alone = groupby(sorted(made, key=len), lambda w: len(w) + 2)
+        by_length = packed_rows(made, max_length) if packed else {n: [[w] for w in group] for n, group in alone}
         self.rows = [row for rows in by_length.values() for row in rows]
         self.lengths = np.repeat(list(by_length), [len(rows) for rows in by_length.values()])
 
@@ -103,8 +102,7 @@ class TaggedRecords:
         batch = laid_out(chosen, (len(chosen), length), self._ids, cls=t.cls, sep=t.sep, pad=t.pad)
         labels = np.full((len(chosen), length), IGNORED, np.int32)
         for w, (row, at) in zip(batch.windows, batch.places):
-            shift = at + 1 - w.start  # the special piece before
-            labels[row, w.own_start + shift : w.own_end + shift] = self._targets[w.document][w.own_start : w.own_end]
+            labels[row, w.own_at(at)] = self._targets[w.document][w.own]
         number = np.full(len(chosen), list(Split).index(self.split), np.int32)
         mean = np.full(len(chosen), self.mean_labels, np.float32)
         arrays = {
@@ -137,8 +135,7 @@ class TaggedRecords:
             for row, i in enumerate(indices.tolist()):
                 at = 0
                 for w in self.rows[i]:
-                    shift = at + 1 - w.start
-                    scores[w.document][w.own_start : w.own_end] = logits[row, w.own_start + shift : w.own_end + shift]
+                    scores[w.document][w.own] = logits[row, w.own_at(at)]
                     at += len(w) + 2
         for pieces, owner, score in zip(self.pieces, self._owner, scores):
             seen = np.flatnonzero(pieces.first != NO_PIECE)

@@ -150,8 +150,7 @@ class Tagger:
         scores = [np.zeros((len(one), self.labels.size), np.float32) for one in pieces]
         for batch, logits in self._run(todo, [one.ids for one in pieces]):
             for w, (row, at) in zip(batch.windows, batch.places):
-                shift = at + 1 - w.start  # the special piece before
-                scores[w.document][w.own_start : w.own_end] = logits[row, w.own_start + shift : w.own_end + shift]
+                scores[w.document][w.own] = logits[row, w.own_at(at)]
         out = []
         for one, score in zip(pieces, scores):
             log_p = np.zeros((len(one.first), self.labels.size))

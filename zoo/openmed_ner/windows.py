@@ -37,6 +37,16 @@ class Window:
     def __len__(self) -> int:
         return self.end - self.start
 
+    @property
+    def own(self) -> slice:
+        """Its pieces to label, in the document."""
+        return slice(self.own_start, self.own_end)
+
+    def own_at(self, at: int) -> slice:
+        """The same in a row where its first special piece stands at ``at``."""
+        shift = at + 1 - self.start
+        return slice(self.own_start + shift, self.own_end + shift)
+
 
 def windows(pieces: Pieces, *, size: int, overlap: int, document: int = 0) -> list[Window]:
     """Cut a document's pieces into windows.
