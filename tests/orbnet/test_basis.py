@@ -36,9 +36,8 @@ def test_squashed_features_meet_their_rows_of_a_kernel() -> None:
     rng = np.random.default_rng(0)
     x, kernel = rng.normal(size=(5, 4)), rng.normal(size=(4 * 3 + 2, 6))
     scaled = x[:, :, None] * np.array(SCALES)
-    stored = (scaled / np.sqrt(1 + scaled**2)).reshape(
-        5, 12
-    )  # feature by feature, as releases have their kernels' rows
+    # Feature by feature, as releases have their kernels' rows.
+    stored = (scaled / np.sqrt(1 + scaled**2)).reshape(5, 12)
     rest = rng.normal(size=(5, 2))
     with jax.enable_x64(True):
         inputs = jnp.concatenate([squashed(jnp.asarray(x), SCALES), jnp.asarray(rest)], 1)
