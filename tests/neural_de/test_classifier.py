@@ -21,7 +21,7 @@ from zoo.core.task import Split
 from zoo.core.train import typed
 from zoo.neural_de import data
 from zoo.neural_de.classifier import forward, rms_norm
-from zoo.neural_de.config import CoefficientConfig, RegularizeConfig, SolverConfig
+from zoo.neural_de.config import CoefficientConfig, RegularizeConfig, SolverConfig, TermConfig
 from zoo.neural_de.data import ImageDataConfig, image_records
 from zoo.neural_de.models import NodeClassifier, TimeLinear
 from zoo.neural_de.task import NodeClassifierTask, coefficient
@@ -96,12 +96,14 @@ def test_per_sample_control_equals_a_loop(model: NodeClassifier, images: jax.Arr
 def test_rows_of_weight_0_change_nothing(model: NodeClassifier, images: jax.Array) -> None:
     padded = jnp.concatenate([images[:5], 50 * images[5:8]])
     weight = jnp.asarray([1.0] * 5 + [0.0] * 3)
-    alone = forward(model, images[:5], SOLVER, weight=jnp.ones(5))
-    out = forward(model, padded, SOLVER, weight=weight)
+    plan = RegularizeConfig(R_E=TermConfig(coefficient=1.0))
+    alone = forward(model, images[:5], SOLVER, weight=jnp.ones(5), regularize=plan)
+    out = forward(model, padded, SOLVER, weight=weight, regularize=plan)
     np.testing.assert_allclose(out.logits[:5], alone.logits, atol=1e-6)
     assert float(out.nfe) == float(alone.nfe)
-    unweighted = forward(model, padded, SOLVER)
-    assert float(unweighted.nfe) != float(alone.nfe)  # the weights are what protects them
+    assert float(out.regularizers["R_E"]) == pytest.approx(float(alone.regularizers["R_E"]), rel=1e-3)
+    unweighted = forward(model, padded, SOLVER, regularize=plan)
+    assert float(unweighted.regularizers["R_E"]) < 0.9 * float(alone.regularizers["R_E"])  # the weights protect them
 
 
 def test_norm_is_the_root_mean_square_with_gradient_0_at_0() -> None:

@@ -14,8 +14,9 @@ from jax import Array, lax
 
 from zoo.neural_de.solve import checkpoints, control, saving, step, trees
 from zoo.neural_de.solve.control import Clock
-from zoo.neural_de.solve.field import Pull
+from zoo.neural_de.solve.field import Map, Pull
 from zoo.neural_de.solve.loop import Engine, Fixed, Inputs, Outputs, Record, forward, outputs
+from zoo.neural_de.solve.step import Point, Problem, Pulls
 
 PyTree = Any
 
@@ -39,38 +40,38 @@ class _Bars(NamedTuple):
     number: Array
     slots: checkpoints.Slots
     accepted: Array
-    y: PyTree
-    k1: PyTree
+    point: Point
     clock: tuple[Array, Array, Array, Array]  # of Clock's inexact fields
     weights: PyTree
     t1: Array
     times: tuple[Array, ...]
 
 
-def _advance(engine: Engine, residuals: _Residuals, slots: checkpoints.Slots, wanted: Array) -> tuple[Any, Any]:
-    """The state from which attempt ``wanted`` starts, and the slots with what was kept on the way to it."""
+def _advance(engine: Engine, residuals: _Residuals, slots: checkpoints.Slots, wanted: Array) -> tuple[Point, Any]:
+    """The point from which attempt ``wanted`` starts, and the slots with what was kept on the way to it."""
     problem = engine.problem(residuals.inputs.weights, residuals.fixed)
-    kept, (y, k1) = checkpoints.nearest(slots, wanted)
+    kept, point = checkpoints.nearest(slots, wanted)
+    field = engine.field
     gap = checkpoints.spacing(slots, kept, wanted)
     floor = control.clip_floor(residuals.inputs.t1)
 
     def body(carry: Any) -> Any:
-        number, y, k1, slots = carry
+        number, point, slots = carry
         clock, error = _at(residuals.record, number)
         verdict = control.judge(problem.pid, clock, residuals.inputs.t1, floor, error, engine.exact)
         keep = verdict.keep & (number < residuals.attempts)
 
-        def move() -> tuple[PyTree, PyTree]:
-            stages = step.run_stages(engine.field, engine.tableau, problem, clock.start, clock.end, y, k1)
-            return trees.where(keep, stages.g[6], y), trees.where(keep, stages.k[6], k1)
+        def move() -> Point:
+            stages = step.run_stages(field.slope, field.project, engine.tableau, problem, clock.start, clock.end, point)
+            return trees.where(keep, stages.end(), point)
 
-        y, k1 = lax.cond(eqxi.unvmap_any(keep), move, lambda: (y, k1))
+        point = lax.cond(eqxi.unvmap_any(keep), move, lambda: point)
         number = number + 1
         due = ((number - kept) % gap == 0) & (number < wanted)
-        return number, y, k1, checkpoints.keep_backward(slots, number, (y, k1), due, wanted)
+        return number, point, checkpoints.keep_backward(slots, number, point, due, wanted)
 
-    _, y, k1, slots = lax.while_loop(lambda c: c[0] < wanted, body, (kept, y, k1, slots))
-    return (y, k1), slots
+    _, point, slots = lax.while_loop(lambda c: c[0] < wanted, body, (kept, point, slots))
+    return point, slots
 
 
 def _at(record: Record, number: Array) -> Record:
@@ -88,8 +89,8 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
     def undo(carry: _Bars) -> _Bars:
         number = carry.number - 1
         active = number < residuals.attempts
-        (y, k1), slots = _advance(engine, residuals, carry.slots, number)
-        y, k1 = _if(residuals.sound, y), _if(residuals.sound, k1)
+        point, slots = _advance(engine, residuals, carry.slots, number)
+        point = _if(residuals.sound, point)
         clock, error = _at(residuals.record, number)
 
         # Scalars: the next interval as a function of this one, E and the end time.
@@ -111,14 +112,8 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
 
         def attempt() -> Any:
             length = (end - clock.start) * fixed.direction
-            pulls: list[Pull] = []
-
-            def evaluate(weights: PyTree, data: PyTree, t: Array, g: PyTree) -> PyTree:
-                k, pull = engine.field.linearize(weights, data, t, g, engine.sum_shared)
-                pulls.append(pull)
-                return k
-
-            stages = step.run_stages(evaluate, tableau, problem, clock.start, end, y, k1)
+            pulls, slope, project = _recorded(engine)
+            stages = step.run_stages(slope, project, tableau, problem, clock.start, end, point)
             kept = saving.Kept(keep, clock.start, clock.end, carry.accepted)
             outputs, times_bar = None, carry.times
             start_more, end_more = jnp.zeros_like(clock.start), jnp.zeros_like(clock.end)
@@ -136,34 +131,31 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
             error_more, stiff_bar, span_bar = pull_values(value_bars)
             total_error = jnp.where(needed, error_bar + error_more, 0)
             step_bars = step.StepCotangents(
-                y1=_if(keep, carry.y),
-                k7=_if(keep, carry.k1),
+                end=_if(keep, carry.point),
                 error=total_error,
                 stiff=stiff_bar if plan.needs_stiffness else None,
                 outputs=outputs,
             )
-            weights, y_bar, k1_bar, start_bar, end_bar = step.pull_step(
+            weights, point_bar, start_bar, end_bar = step.pull_step(
                 pulls, tableau, engine.norm, problem, clock.start, end, stages, step_bars
             )
-            y_bar = trees.add(_if(needed, y_bar), _if(~keep, carry.y))
-            k1_bar = trees.add(_if(needed, k1_bar), _if(~keep, carry.k1))
+            point_bar = trees.add(_if(needed, point_bar), _if(~keep, carry.point))
             start_bar = jnp.where(needed, start_bar + start_more - span_bar, 0)
             end_bar = jnp.where(needed, end_bar + end_more + span_bar, 0)
-            return y_bar, k1_bar, trees.add(carry.weights, weights), start_bar, end_bar, times_bar
+            return point_bar, trees.add(carry.weights, weights), start_bar, end_bar, times_bar
 
         def stand() -> Any:
             zero = jnp.zeros_like(clock.start)
-            return carry.y, carry.k1, carry.weights, zero, zero, carry.times
+            return carry.point, carry.weights, zero, zero, carry.times
 
-        y_bar, k1_bar, weights, start_bar, end_bar, times_bar = lax.cond(eqxi.unvmap_any(needed), attempt, stand)
+        point_bar, weights, start_bar, end_bar, times_bar = lax.cond(eqxi.unvmap_any(needed), attempt, stand)
         clock_bars[0], clock_bars[1] = clock_bars[0] + start_bar, clock_bars[1] + end_bar
         clock_bars = jtu.tree_map(lambda a, b: jnp.where(active, a, b), tuple(clock_bars), carry.clock)
         return _Bars(
             number=number,
             slots=slots,
             accepted=carry.accepted - keep,
-            y=y_bar,
-            k1=k1_bar,
+            point=point_bar,
             clock=clock_bars,
             weights=weights,
             t1=carry.t1 + jnp.where(active, t1_bar, 0),
@@ -171,12 +163,12 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
         )
 
     zero_t = jnp.zeros_like(inputs.t0)
+    nothing = jtu.tree_map(lambda buffer: jnp.zeros_like(buffer[0]), residuals.slots.state)
     carry = _Bars(
         number=eqxi.unvmap_max(residuals.attempts),
         slots=residuals.slots,
         accepted=residuals.accepted,
-        y=bars.y,
-        k1=trees.zeros_like(inputs.y0),
+        point=nothing._replace(y=bars.y),
         clock=(bars.t, zero_t, none, none),
         weights=trees.zeros_like(inputs.weights),
         t1=zero_t,
@@ -184,18 +176,46 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
     )
     carry = lax.while_loop(lambda c: c.number > 0, undo, carry)
     start_bar, end_bar, *_ = carry.clock
-    # k1 = f(t0, y0), the engine's first evaluation.
-    y0, k1_bar = _if(residuals.sound, inputs.y0), _if(residuals.sound, carry.k1)
-    first = (inputs.weights, fixed.data, inputs.t0 * fixed.direction, y0)
-    weights, t_bar, y_bar = engine.field.linearize(*first, engine.sum_shared)[1](k1_bar)
+    weights, t_bar, y_bar = _pull_first(
+        engine, problem, inputs.t0 * fixed.direction, *_if(residuals.sound, (inputs.y0, carry.point))
+    )
     return Inputs(
         trees.add(carry.weights, weights),
-        trees.add(carry.y, y_bar),
+        trees.add(carry.point.y, y_bar),
         start_bar + t_bar * fixed.direction,
         carry.t1,
         end_bar,
         carry.times,
     )
+
+
+def _recorded(engine: Engine) -> tuple[Pulls, step.Evaluate, step.Evaluate | None]:
+    """The field's slope and projection, whose pullbacks are put down as they are evaluated."""
+
+    def recorded(function: Map, pulls: list[Pull]) -> step.Evaluate:
+        def evaluate(weights: PyTree, data: PyTree, t: Array, x: PyTree) -> PyTree:
+            value, pull = function.linearize(weights, data, t, x, engine.sum_shared)
+            pulls.append(pull)
+            return value
+
+        return evaluate
+
+    pulls, field = Pulls([], []), engine.field
+    project = None if field.project is None else recorded(field.project, pulls.project)
+    return pulls, recorded(field.slope, pulls.slope), project
+
+
+def _pull_first(engine: Engine, problem: Problem, t0: Array, y0: PyTree, bars: Point) -> tuple[PyTree, Array, PyTree]:
+    """Pull the cotangents of a solve's first point, beside its state, back to the weights, ``t0`` and ``y0``."""
+    pulls, slope, project = _recorded(engine)
+    step.first_point(slope, project, problem, t0, y0)
+    if project is None:
+        return pulls.slope[0](bars.k)
+    pull_u, pull_p = pulls.project
+    weights_p, _, k_bar = pull_p(bars.p)
+    weights_k, t_bar, u_bar = pulls.slope[0](trees.add(bars.k, k_bar))
+    weights_u, _, y_bar = pull_u(trees.add(bars.u, u_bar))
+    return trees.add(weights_p, weights_k, weights_u), t_bar, y_bar
 
 
 def _saves(engine: Engine, inputs: Inputs) -> bool:

@@ -73,22 +73,21 @@ def attempts(
     )
 
     @jax.jit
-    def attempt(clock: control.Clock, y: PyTree, k1: PyTree) -> Any:
-        stages = step.run_stages(pure, tableau, problem, clock.start, clock.end, y, k1)
+    def attempt(clock: control.Clock, point: step.Point) -> Any:
+        stages = step.run_stages(pure.slope, pure.project, tableau, problem, clock.start, clock.end, point)
         length = clock.end - clock.start
         error = step.error_norm(tableau, norm, problem, stages, length)
         stiff = step.stiffness(tableau, trees.combine(length, tableau.stiff, stages.k), stages.k[5], stages.k[6])
         verdict = control.judge(problem.pid, clock, end_time, floor, error.astype(dtype), False)
-        keep = verdict.keep
-        return verdict, trees.where(keep, stages.g[6], y), trees.where(keep, stages.k[6], k1), error, stiff
+        return verdict, trees.where(verdict.keep, stages.end(), point), error, stiff
 
     one = jnp.ones((), dtype)
     start = jnp.asarray(t0, dtype)
     clock = control.Clock(start, jnp.minimum(start + jnp.asarray(dt0, dtype), end_time), one, one, jnp.zeros((), bool))
-    y, k1 = y0, pure(pure.weights, pure.data, start, y0)
+    point = step.first_point(pure.slope, pure.project, problem, start, y0)
     rows: list[tuple[float, float, float, float, bool]] = []
     while len(rows) < max_steps and float(clock.start) < t1:
-        verdict, y, k1, error, stiff = attempt(clock, y, k1)
+        verdict, point, error, stiff = attempt(clock, point)
         rows.append((float(clock.start), float(clock.end), float(error), float(stiff), bool(verdict.keep)))
         if int(verdict.code) != control.RUNNING:
             break

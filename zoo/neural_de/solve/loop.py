@@ -15,7 +15,7 @@ from jax import Array, lax
 from zoo.neural_de.solve import checkpoints, control, regularizers, saving, step, trees
 from zoo.neural_de.solve.control import Clock
 from zoo.neural_de.solve.field import Field
-from zoo.neural_de.solve.step import Problem
+from zoo.neural_de.solve.step import Point, Problem
 from zoo.neural_de.solve.tableau import Tableau
 
 PyTree = Any
@@ -112,8 +112,7 @@ class State(NamedTuple):
     """The loop's state; ``slots`` and ``record`` are None where no gradient is wanted."""
 
     number: Array  # of the iteration: the same for all trajectories of a vmapped batch
-    y: PyTree
-    k1: PyTree
+    point: Point
     clock: Clock
     code: Array
     attempts: Array
@@ -136,15 +135,15 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
     plan, tableau, t0, t1 = engine.plan, engine.tableau, inputs.t0, inputs.t1
     floor = control.clip_floor(t1)
     real = trees.dtype_of(inputs.y0)
-    k1 = engine.field(problem.weights, problem.data, t0 * problem.direction, inputs.y0)
+    field = engine.field
+    point = step.first_point(field.slope, field.project, problem, t0 * problem.direction, inputs.y0)
     one, zero = jnp.ones((), real), jnp.zeros((), real)
     clock = Clock(t0, inputs.end, one, one, jnp.zeros((), bool))
     code = jnp.where((inputs.end > t0) | ~(t0 < t1), control.RUNNING, control.UNDERFLOW).astype(jnp.int32)
     count = jnp.zeros((), jnp.int32)
     state = State(
         number=count,
-        y=inputs.y0,
-        k1=k1,
+        point=point,
         clock=clock,
         code=code,
         attempts=count,
@@ -152,7 +151,7 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
         totals=[zero for _ in plan.names],
         winners=[count - 1 for _ in plan.names],
         saved=saving.empty(inputs.y0, t0, inputs.times, engine.strides, engine.dense, engine.max_steps),
-        slots=checkpoints.empty((inputs.y0, k1), engine.slots) if keep_states else None,
+        slots=checkpoints.empty(point, engine.slots) if keep_states else None,
         record=jtu.tree_map(lambda x: jnp.zeros((engine.max_steps, *x.shape), x.dtype), Record(clock, zero))
         if keep_states
         else None,
@@ -163,8 +162,8 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
         clock = state.clock
         slots = None
         if state.slots is not None:
-            slots = checkpoints.keep_forward(state.slots, state.number, (state.y, state.k1))
-        stages = step.run_stages(engine.field, tableau, problem, clock.start, clock.end, state.y, state.k1)
+            slots = checkpoints.keep_forward(state.slots, state.number, state.point)
+        stages = step.run_stages(field.slope, field.project, tableau, problem, clock.start, clock.end, state.point)
         length = (clock.end - clock.start) * fixed.direction
         error = step.error_norm(tableau, engine.norm, problem, stages, length)
         stiff = zero
@@ -186,8 +185,7 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
             )
         return State(
             number=state.number + 1,
-            y=trees.where(keep, stages.g[6], state.y),
-            k1=trees.where(keep, stages.k[6], state.k1),
+            point=trees.where(keep, stages.end(), state.point),
             clock=trees.where(active, verdict.clock, clock),
             code=jnp.where(active, verdict.code, state.code),
             attempts=state.attempts + active,
@@ -208,7 +206,7 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
 def outputs(engine: Engine, state: State) -> Outputs:
     """What a finished loop gives."""
     return Outputs(
-        y=state.y,
+        y=state.point.y,
         t=state.clock.start,
         regularizers=engine.plan.finish(state.totals, state.accepted),
         saved=state.saved,

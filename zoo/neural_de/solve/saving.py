@@ -82,7 +82,7 @@ def save(
     length: Array,
 ) -> Saved:
     """Save what an attempt gives, if it was accepted."""
-    y, y1 = stages.g[0], stages.g[6]
+    y, y1 = stages.y, stages.y1
     at_times = []
     for ts, buffer in zip(times, saved.at_times, strict=True):
         low, high = covered(ts, t0, kept)
@@ -138,7 +138,7 @@ def pull(
     length: Array,
 ) -> OutputBars:
     """Pull the cotangents ``bars`` of what was saved back to one attempt; ``times_bar`` are added to."""
-    y, y1 = stages.g[0], stages.g[6]
+    y, y1 = stages.y, stages.y1
     zero = trees.zeros_like(y)
     total = OutputBars(zero, zero, [zero] * 7, jnp.zeros_like(t0), jnp.zeros_like(t0), times_bar)
     for which, (ts, bar) in enumerate(zip(times, bars.at_times, strict=True)):

@@ -3,6 +3,11 @@
 With H = direction * h, stages k_i = f(t_i, g_i), g_j = y + H sum_i a_ji k_i, error H sum_i e_i k_i and stage difference
 H sum_i w_i k_i, let q_i be the cotangent of H k_i: q_i = sum_j a_ji gbar_j + e_i errorbar + w_i differencebar. Then the stages'
 cotangents are kbar_i = H q_i (plus what reaches k_i directly), and that of H is sum_i <k_i, q_i>: one inner product a stage.
+
+A field that reads its state through a projection alone, f(t, y) = g(t, P y), is evaluated at u_j = P g_j = P y + H sum_i a_ji P k_i:
+of the states, only the step's end y1 = y + H sum_i b_i k_i is made. Backwards, P k_i has the cotangent pbar_i = H sum_j a_ji ubar_j,
+kbar_i = H (b_i y1bar + e_i errorbar + w_i differencebar) + P^T pbar_i, and that of H is a sum of two inner products.
+P y is carried from step to step as the state is: it solves the differential equation d(P y)/dt = P g(t, P y).
 """
 
 from __future__ import annotations
@@ -39,31 +44,71 @@ class Problem(NamedTuple):
     direction: Array
 
 
+class Point(NamedTuple):
+    """Where an attempt starts.
+
+    Attributes:
+        y, k: the state, and the field there.
+        u, p: the projections of y and k; None where the field has no projection.
+    """
+
+    y: PyTree
+    k: PyTree
+    u: PyTree
+    p: PyTree
+
+
 class Stages(NamedTuple):
-    """Times (user's), states and derivatives of the seven stages; entry 0 is the step's start."""
+    """Times (user's), projected states, derivatives and their projections of the seven stages, entry 0 of the step's start; without a
+    projection ``u`` are the states themselves and ``p`` are the derivatives. ``y`` and ``y1`` are the start's and the end's state."""
 
     t: list[Array]
-    g: list[PyTree]
+    u: list[PyTree]
     k: list[PyTree]
+    p: list[PyTree]
+    y: PyTree
+    y1: PyTree
+
+    def end(self) -> Point:
+        """Where the next attempt starts if this one is accepted."""
+        projected = self.p is not self.k
+        return Point(self.y1, self.k[6], self.u[6] if projected else None, self.p[6] if projected else None)
+
+
+Evaluate = Callable[[PyTree, PyTree, Array, PyTree], PyTree]
+
+
+def first_point(slope: Evaluate, project: Evaluate | None, problem: Problem, t0: Array, y0: PyTree) -> Point:
+    """The start of a solve, at the time ``t0`` (user's)."""
+    arrays = (problem.weights, problem.data, t0)
+    if project is None:
+        return Point(y0, slope(*arrays, y0), None, None)
+    u = project(*arrays, y0)
+    k = slope(*arrays, u)
+    return Point(y0, k, u, project(*arrays, k))
 
 
 def run_stages(
-    field: Callable[[PyTree, PyTree, Array, PyTree], PyTree],
+    slope: Evaluate,
+    project: Evaluate | None,
     tableau: Tableau,
     problem: Problem,
     start: Array,
     end: Array,
-    y: PyTree,
-    k1: PyTree,
+    point: Point,
 ) -> Stages:
-    """Six evaluations of the field: the step from ``start`` to ``end``; ``g[6]`` is its end state and ``k[6]`` f there."""
+    """Six evaluations of the field: the step from ``start`` to ``end``; ``slope`` and ``project`` are those of Field."""
     length = (end - start) * problem.direction
-    t, g, k = [start * problem.direction], [y], [k1]
+    t, k = [start * problem.direction], [point.k]
+    u, p = ([point.y], k) if project is None else ([point.u], [point.p])
     for row, c in zip(tableau.a, tableau.c, strict=True):
         t.append((end if c == 1 else start + c * (end - start)) * problem.direction)
-        g.append(trees.combine(length, row, k, y))
-        k.append(field(problem.weights, problem.data, t[-1], g[-1]))
-    return Stages(t, g, k)
+        u.append(trees.combine(length, row, p, u[0]))
+        k.append(slope(problem.weights, problem.data, t[-1], u[-1]))
+        if project is not None:
+            p.append(project(problem.weights, problem.data, t[-1], k[-1]))
+    y1 = u[6] if project is None else trees.combine(length, tableau.a[5], k[:6], point.y)
+    return Stages(t, u, k, p, point.y, y1)
 
 
 def scaled_norm(
@@ -78,7 +123,7 @@ def scaled_norm(
 
 def error_norm(tableau: Tableau, norm: Any, problem: Problem, stages: Stages, length: Array) -> Array:
     """E of an attempt."""
-    return scaled_norm(norm, problem, trees.combine(length, tableau.error, stages.k), stages.g[0], stages.g[6])
+    return scaled_norm(norm, problem, trees.combine(length, tableau.error, stages.k), stages.y, stages.y1)
 
 
 def stiffness(tableau: Tableau, difference: PyTree, k6: PyTree, k7: PyTree) -> Array:
@@ -99,21 +144,27 @@ class StepCotangents(NamedTuple):
     """Cotangents of an attempt's results; None for a zero that is known.
 
     Attributes:
-        y1, k7: the end state and the field there.
+        end: of the point reached.
         error: E.
         stiff: S.
         outputs: of (y0, y1, [H k_1, ..., H k_7]) through saved outputs.
     """
 
-    y1: PyTree
-    k7: PyTree
+    end: Point
     error: Array
     stiff: Array | None
     outputs: tuple[PyTree, PyTree, Sequence[PyTree]] | None
 
 
+class Pulls(NamedTuple):
+    """Pullbacks of an attempt's six evaluations of slope and of projection; the latter is empty without one."""
+
+    slope: list[Pull]
+    project: list[Pull]
+
+
 def pull_step(
-    pulls: Sequence[Pull],
+    pulls: Pulls,
     tableau: Tableau,
     norm: Callable[[PyTree, PyTree], Array],
     problem: Problem,
@@ -121,68 +172,88 @@ def pull_step(
     end: Array,
     stages: Stages,
     bars: StepCotangents,
-) -> tuple[PyTree, PyTree, PyTree, Array, Array]:
-    """Pull an attempt's cotangents back; ``pulls`` are those of the six evaluations.
+) -> tuple[PyTree, Point, Array, Array]:
+    """Pull an attempt's cotangents back.
 
     Returns:
-        cotangents of (weights, y, k1, start, end).
+        cotangents of (weights, the point that the attempt starts from, start, end).
     """
     span = end - start
     length = span * problem.direction
     time_dtype = span.dtype
-    y, y1 = stages.g[0], stages.g[6]
+    one = jnp.ones((), time_dtype)
+    projected = bool(pulls.project)
 
     # E
     error = trees.combine(length, tableau.error, stages.k)
-    value, pull_norm = jax.vjp(lambda e, a, b: scaled_norm(norm, problem, e, a, b), error, y, y1)
+    value, pull_norm = jax.vjp(lambda e, a, b: scaled_norm(norm, problem, e, a, b), error, stages.y, stages.y1)
     # A norm's derivative at no error at all is taken as 0, whatever the norm makes of it.
     error_bar, y_bar, y1_bar = jtu.tree_map(lambda b: jnp.where(value > 0, b, 0), pull_norm(bars.error))
     # S
     difference_bar: PyTree = None
     k6_bar: PyTree = None
-    k7_bar = bars.k7
+    k7_bar = bars.end.k
     if bars.stiff is not None:
         difference = trees.combine(length, tableau.stiff, stages.k)
         _, pull_stiff = jax.vjp(lambda d, a, b: stiffness(tableau, d, a, b), difference, stages.k[5], stages.k[6])
         difference_bar, k6_bar, more = pull_stiff(bars.stiff)
         k7_bar = trees.add(k7_bar, more)
-    y1_bar = trees.add(y1_bar, bars.y1)
+    y1_bar = trees.add(y1_bar, bars.end.y)
     outputs: Sequence[PyTree] = [None] * 7
     if bars.outputs is not None:
         more_y, more_y1, outputs = bars.outputs
         y_bar, y1_bar = trees.add(y_bar, more_y), trees.add(y1_bar, more_y1)
 
+    # What combines the derivatives themselves, beside the stages.
+    combined: list[tuple[Sequence[float], PyTree]] = [(tableau.error, error_bar)]
+    if difference_bar is not None:
+        combined.append((tableau.stiff, difference_bar))
+    length_bar = jnp.zeros((), time_dtype)
+    if projected:
+        combined.append(((*tableau.a[5], 0.0), y1_bar))
+        y_bar = trees.add(y_bar, y1_bar)
+        for weights, bar in combined:
+            length_bar = length_bar + trees.dot(trees.combine(one, weights, stages.k), bar, time_dtype)
+
     direct: list[PyTree] = [None, None, None, None, None, k6_bar, k7_bar]
     weights_bar: PyTree = None
-    length_bar = jnp.zeros((), time_dtype)
     start_bar, end_bar = jnp.zeros((), time_dtype), jnp.zeros((), time_dtype)
-    g_bars: list[PyTree] = [None] * 7  # g_bars[j]: cotangent of g[j]
-    k1_bar: PyTree = None
+    u_bars: list[PyTree] = [None] * 7  # u_bars[j]: cotangent of u[j]
+    k_bar: PyTree = None
+    p_bar: PyTree = None
     for i in reversed(range(7)):
-        coefficients: list[float] = []
-        sources: list[PyTree] = []
-        for j in range(max(i + 1, 1), 7):
-            if tableau.a[j - 1][i] != 0:
-                coefficients.append(tableau.a[j - 1][i])
-                sources.append(g_bars[j])
-        for weight, bar in ((tableau.error[i], error_bar), (tableau.stiff[i], difference_bar)):
-            if bar is not None and weight != 0:
-                coefficients.append(weight)
-                sources.append(bar)
+        later = [(row[i], bar) for row, bar in zip(tableau.a[i:], u_bars[i + 1 :], strict=True) if row[i] != 0]
+        wide = [(weights[i], bar) for weights, bar in combined if weights[i] != 0]
         if outputs[i] is not None:
-            coefficients.append(1.0)
-            sources.append(outputs[i])
-        q = trees.combine(jnp.ones((), time_dtype), coefficients, sources)
-        length_bar = length_bar + trees.dot(stages.k[i], q, time_dtype)
-        k_bar = trees.add(trees.times(length, q), direct[i])
+            wide.append((1.0, outputs[i]))
+        if projected:
+            if i == 6:
+                p_bar = bars.end.p
+            else:
+                q = trees.combine(one, *zip(*later, strict=True))
+                length_bar = length_bar + trees.dot(stages.p[i], q, time_dtype)
+                p_bar = trees.times(length, q)
+            if outputs[i] is not None:
+                length_bar = length_bar + trees.dot(stages.k[i], outputs[i], time_dtype)
+            k_bar = direct[i]
+            if wide:
+                k_bar = trees.add(trees.times(length, trees.combine(one, *zip(*wide, strict=True))), k_bar)
+            if i > 0:
+                w_bar, _, more = pulls.project[i - 1](p_bar)
+                weights_bar, k_bar = trees.add(weights_bar, w_bar), trees.add(more, k_bar)
+        else:
+            q = trees.combine(one, *zip(*later, *wide, strict=True))
+            length_bar = length_bar + trees.dot(stages.k[i], q, time_dtype)
+            k_bar = trees.add(trees.times(length, q), direct[i])
         if i == 0:
-            k1_bar = k_bar
             break
-        w_bar, t_bar, g_bar = pulls[i - 1](k_bar)
-        weights_bar = w_bar if weights_bar is None else trees.add(weights_bar, w_bar)
+        w_bar, t_bar, u_bars[i] = pulls.slope[i - 1](k_bar)
+        weights_bar = trees.add(weights_bar, w_bar)
         t_bar, c = t_bar * problem.direction, tableau.c[i - 1]
         start_bar, end_bar = start_bar + (1 - c) * t_bar, end_bar + c * t_bar
-        g_bars[i] = trees.add(g_bar, y1_bar) if i == 6 else g_bar
-    y_bar = trees.add(y_bar, *g_bars[1:])
+        if i == 6:
+            u_bars[6] = trees.add(u_bars[6], bars.end.u if projected else y1_bar)
+    u_bar = trees.add(*u_bars[1:])
+    point = Point(y_bar, k_bar, u_bar, p_bar) if projected else Point(trees.add(y_bar, u_bar), k_bar, None, None)
     span_bar = length_bar * problem.direction
-    return weights_bar, y_bar, k1_bar, start_bar - span_bar, end_bar + span_bar
+    return weights_bar, point, start_bar - span_bar, end_bar + span_bar
