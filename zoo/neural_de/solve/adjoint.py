@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import equinox.internal as eqxi
@@ -28,6 +29,7 @@ class _Residuals(NamedTuple):
     fixed: Fixed
     slots: checkpoints.Slots
     record: Record
+    slopes: list[PyTree] | None
     attempts: Array
     accepted: Array
     winners: list[Array]
@@ -74,7 +76,7 @@ def _advance(engine: Engine, residuals: _Residuals, slots: checkpoints.Slots, wa
     return point, slots
 
 
-def _at(record: Record, number: Array) -> Record:
+def _at(record: Any, number: Array) -> Any:
     return jtu.tree_map(lambda buffer: lax.dynamic_index_in_dim(buffer, number, 0, keepdims=False), record)
 
 
@@ -112,7 +114,7 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
 
         def attempt() -> Any:
             length = (end - clock.start) * fixed.direction
-            pulls, slope, project = _recorded(engine)
+            pulls, slope, project = _recorded(engine, _slopes(engine, residuals, number, end, point, needed))
             stages = step.run_stages(slope, project, tableau, problem, clock.start, end, point)
             kept = saving.Kept(keep, clock.start, clock.end, carry.accepted)
             outputs, times_bar = None, carry.times
@@ -189,19 +191,39 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
     )
 
 
-def _recorded(engine: Engine) -> tuple[Pulls, step.Evaluate, step.Evaluate | None]:
-    """The field's slope and projection, whose pullbacks are put down as they are evaluated."""
+def _slopes(
+    engine: Engine, residuals: _Residuals, number: Array, end: Array, point: Point, needed: Array
+) -> list[PyTree]:
+    """Projected slopes of an attempt's inner stages, nothing without a projection.
 
-    def recorded(function: Map, pulls: list[Pull]) -> step.Evaluate:
+    They are narrow and kept of each attempt while there are slots for all, which spares the backward pass the projections.
+    """
+    if residuals.slopes is None:
+        return []
+    field, problem = engine.field, engine.problem(residuals.inputs.weights, residuals.fixed)
+    start = _at(residuals.record, number).clock.start
+
+    def remade() -> list[PyTree]:
+        stages = step.run_stages(field.slope, field.project, engine.tableau, problem, start, end, point)
+        return stages.p[1 : 1 + step.INNER]
+
+    slopes = lax.cond(residuals.slots.stride == 1, lambda: _at(residuals.slopes, number), remade)
+    return [trees.where(needed, p, point.p) for p in slopes]  # for one that stands still, what is finite
+
+
+def _recorded(engine: Engine, slopes: Sequence[PyTree] = ()) -> tuple[Pulls, step.Evaluate, step.Evaluate | None]:
+    """The field's slope and projection, whose pullbacks are put down as they are evaluated; projections in ``slopes`` are known."""
+
+    def recorded(function: Map, pulls: list[Pull], known: Sequence[PyTree] = ()) -> step.Evaluate:
         def evaluate(weights: PyTree, data: PyTree, t: Array, x: PyTree) -> PyTree:
             value, pull = function.linearize(weights, data, t, x, engine.sum_shared)
             pulls.append(pull)
-            return value
+            return known[len(pulls) - 1] if len(pulls) <= len(known) else value
 
         return evaluate
 
     pulls, field = Pulls([], []), engine.field
-    project = None if field.project is None else recorded(field.project, pulls.project)
+    project = None if field.project is None else recorded(field.project, pulls.project, slopes)
     return pulls, recorded(field.slope, pulls.slope), project
 
 
@@ -237,7 +259,15 @@ def run(engine: Engine, inputs: Inputs, fixed: Fixed) -> Outputs:
         checks = [jnp.all(jnp.isfinite(x[0])) for x in jtu.tree_leaves(state.slots.state)]
         sound = functools.reduce(jnp.logical_and, checks)
         residuals = _Residuals(
-            inputs, fixed, state.slots, state.record, state.attempts, state.accepted, state.winners, sound
+            inputs,
+            fixed,
+            state.slots,
+            state.record,
+            state.slopes,
+            state.attempts,
+            state.accepted,
+            state.winners,
+            sound,
         )
         return outputs(engine, state), residuals
 

@@ -57,8 +57,12 @@ def slot_count(state: PyTree, max_steps: int, asked: int | None) -> int:
 
 def empty(state: PyTree, count: int) -> Slots:
     """``count`` free slots for states like ``state``."""
-    buffers = jtu.tree_map(lambda x: jnp.zeros((count + 1, *x.shape), x.dtype), state)
-    return Slots(jnp.full((count + 1,), -1, jnp.int32), buffers, jnp.ones((), jnp.int32))
+    return Slots(jnp.full((count + 1,), -1, jnp.int32), buffer(state, count + 1), jnp.ones((), jnp.int32))
+
+
+def buffer(state: PyTree, count: int) -> PyTree:
+    """Room for ``count`` of what is like ``state``, in a leading axis."""
+    return jtu.tree_map(lambda x: jnp.zeros((count, *x.shape), x.dtype), state)
 
 
 def _write(slots: Slots, slot: Array, attempt: Array, state: PyTree) -> Slots:

@@ -109,7 +109,11 @@ class Record(NamedTuple):
 
 
 class State(NamedTuple):
-    """The loop's state; ``slots`` and ``record`` are None where no gradient is wanted."""
+    """The loop's state.
+
+    ``slots``, ``record`` and ``slopes`` are None where no gradient is wanted, ``slopes`` also where the field has no projection: it
+    holds the projected slopes of the inner stages, of as many attempts as there are slots.
+    """
 
     number: Array  # of the iteration: the same for all trajectories of a vmapped batch
     point: Point
@@ -122,6 +126,7 @@ class State(NamedTuple):
     saved: saving.Saved
     slots: checkpoints.Slots | None
     record: Record | None
+    slopes: list[PyTree] | None
 
 
 def running(state: State, t1: Array) -> Array:
@@ -155,6 +160,9 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
         record=jtu.tree_map(lambda x: jnp.zeros((engine.max_steps, *x.shape), x.dtype), Record(clock, zero))
         if keep_states
         else None,
+        slopes=[checkpoints.buffer(point.p, engine.slots) for _ in range(step.INNER)]
+        if keep_states and field.project is not None
+        else None,
     )
 
     def body(state: State) -> State:
@@ -178,11 +186,12 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
         kept = saving.Kept(keep, clock.start, clock.end, accepted)
         record = None
         if state.record is not None:
-            record = jtu.tree_map(
-                lambda buffer, x: lax.dynamic_update_index_in_dim(buffer, x, state.number, 0),
-                state.record,
-                Record(clock, error.astype(real)),
-            )
+            record = _put(state.record, state.number, Record(clock, error.astype(real)))
+        slopes = None
+        if state.slopes is not None:
+            slopes = _put(
+                state.slopes, state.number, stages.p[1 : 1 + step.INNER]
+            )  # in the last place where there is none left
         return State(
             number=state.number + 1,
             point=trees.where(keep, stages.end(), state.point),
@@ -195,12 +204,17 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
             saved=saving.save(state.saved, tableau, inputs.times, engine.strides, t0, kept, stages, length),
             slots=slots,
             record=record,
+            slopes=slopes,
         )
 
     def more(state: State) -> Array:
         return eqxi.unvmap_any(running(state, t1)) & (state.number < engine.max_steps)
 
     return lax.while_loop(more, body, state)
+
+
+def _put(buffers: Any, number: Array, values: Any) -> Any:
+    return jtu.tree_map(lambda b, x: lax.dynamic_update_index_in_dim(b, x, number, 0), buffers, values)
 
 
 def outputs(engine: Engine, state: State) -> Outputs:

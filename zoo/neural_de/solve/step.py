@@ -75,6 +75,8 @@ class Stages(NamedTuple):
         return Point(self.y1, self.k[6], self.u[6] if projected else None, self.p[6] if projected else None)
 
 
+# Stages between the first, which the attempt before has made, and the last, which the attempt after begins with.
+INNER = 5
 Evaluate = Callable[[PyTree, PyTree, Array, PyTree], PyTree]
 
 
