@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -92,7 +91,6 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
         number = carry.number - 1
         active = number < residuals.attempts
         point, slots = _advance(engine, residuals, carry.slots, number)
-        point = _if(residuals.sound, point)
         clock, error = _at(residuals.record, number)
 
         # Scalars: the next interval as a function of this one, E and the end time.
@@ -133,7 +131,7 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
             error_more, stiff_bar, span_bar = pull_values(value_bars)
             total_error = jnp.where(needed, error_bar + error_more, 0)
             step_bars = step.StepCotangents(
-                end=_if(keep, carry.point),
+                end=trees.kept_if(keep, carry.point),
                 error=total_error,
                 stiff=stiff_bar if plan.needs_stiffness else None,
                 outputs=outputs,
@@ -141,7 +139,7 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
             weights, point_bar, start_bar, end_bar = step.pull_step(
                 pulls, tableau, engine.norm, problem, clock.start, end, stages, step_bars
             )
-            point_bar = trees.add(_if(needed, point_bar), _if(~keep, carry.point))
+            point_bar = trees.add(trees.kept_if(needed, point_bar), trees.kept_if(~keep, carry.point))
             start_bar = jnp.where(needed, start_bar + start_more - span_bar, 0)
             end_bar = jnp.where(needed, end_bar + end_more + span_bar, 0)
             return point_bar, trees.add(carry.weights, weights), start_bar, end_bar, times_bar
@@ -179,7 +177,7 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
     carry = lax.while_loop(lambda c: c.number > 0, undo, carry)
     start_bar, end_bar, *_ = carry.clock
     weights, t_bar, y_bar = _pull_first(
-        engine, problem, inputs.t0 * fixed.direction, *_if(residuals.sound, (inputs.y0, carry.point))
+        engine, problem, inputs.t0 * fixed.direction, *trees.kept_if(residuals.sound, (inputs.y0, carry.point))
     )
     return Inputs(
         trees.add(carry.weights, weights),
@@ -208,7 +206,8 @@ def _slopes(
         return stages.p[1 : 1 + step.INNER]
 
     slopes = lax.cond(residuals.slots.stride == 1, lambda: _at(residuals.slopes, number), remade)
-    return [trees.where(needed, p, point.p) for p in slopes]  # for one that stands still, what is finite
+    fit = needed & residuals.sound
+    return [trees.where(fit, p, point.p) for p in slopes]  # for one that stands still, what is finite
 
 
 def _recorded(engine: Engine, slopes: Sequence[PyTree] = ()) -> tuple[Pulls, step.Evaluate, step.Evaluate | None]:
@@ -255,9 +254,7 @@ def run(engine: Engine, inputs: Inputs, fixed: Fixed) -> Outputs:
         state = forward(engine, inputs, fixed, keep_states=True)
         assert state.slots is not None
         assert state.record is not None
-        # Slot 0 holds the start for as long as the forward pass lasts.
-        checks = [jnp.all(jnp.isfinite(x[0])) for x in jtu.tree_leaves(state.slots.state)]
-        sound = functools.reduce(jnp.logical_and, checks)
+        assert state.sound is not None
         residuals = _Residuals(
             inputs,
             fixed,
@@ -267,7 +264,7 @@ def run(engine: Engine, inputs: Inputs, fixed: Fixed) -> Outputs:
             state.attempts,
             state.accepted,
             state.winners,
-            sound,
+            state.sound,
         )
         return outputs(engine, state), residuals
 
@@ -277,10 +274,6 @@ def run(engine: Engine, inputs: Inputs, fixed: Fixed) -> Outputs:
 
     solve.defvjp(keep, backward)
     return solve(inputs, fixed)
-
-
-def _if(condition: Array, tree: PyTree) -> PyTree:
-    return jtu.tree_map(lambda x: jnp.where(condition, x, 0), tree)
 
 
 def _zero_cotangent(x: Array) -> Any:

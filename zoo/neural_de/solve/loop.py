@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -109,10 +110,10 @@ class Record(NamedTuple):
 
 
 class State(NamedTuple):
-    """The loop's state.
+    """The loop's state; the last four are None where no gradient is wanted.
 
-    ``slots``, ``record`` and ``slopes`` are None where no gradient is wanted, ``slopes`` also where the field has no projection: it
-    holds the projected slopes of the inner stages, of as many attempts as there are slots.
+    ``sound``: the field is finite at the start; of a trajectory where it is not, zeros are kept. ``slopes``: the projected slopes of
+    the inner stages, of as many attempts as there are slots; None without a projection.
     """
 
     number: Array  # of the iteration: the same for all trajectories of a vmapped batch
@@ -126,6 +127,7 @@ class State(NamedTuple):
     saved: saving.Saved
     slots: checkpoints.Slots | None
     record: Record | None
+    sound: Array | None
     slopes: list[PyTree] | None
 
 
@@ -160,6 +162,9 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
         record=jtu.tree_map(lambda x: jnp.zeros((engine.max_steps, *x.shape), x.dtype), Record(clock, zero))
         if keep_states
         else None,
+        sound=functools.reduce(jnp.logical_and, (jnp.all(jnp.isfinite(x)) for x in jtu.tree_leaves(point)))
+        if keep_states
+        else None,
         slopes=[checkpoints.buffer(point.p, engine.slots) for _ in range(step.INNER)]
         if keep_states and field.project is not None
         else None,
@@ -170,7 +175,8 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
         clock = state.clock
         slots = None
         if state.slots is not None:
-            slots = checkpoints.keep_forward(state.slots, state.number, state.point)
+            assert state.sound is not None
+            slots = checkpoints.keep_forward(state.slots, state.number, trees.kept_if(state.sound, state.point))
         stages = step.run_stages(field.slope, field.project, tableau, problem, clock.start, clock.end, state.point)
         length = (clock.end - clock.start) * fixed.direction
         error = step.error_norm(tableau, engine.norm, problem, stages, length)
@@ -204,6 +210,7 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
             saved=saving.save(state.saved, tableau, inputs.times, engine.strides, t0, kept, stages, length),
             slots=slots,
             record=record,
+            sound=state.sound,
             slopes=slopes,
         )
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import jax.tree_util as jtu
 from jax import Array
 from jax.extend import core
@@ -52,13 +53,20 @@ def split(function: Function, weights: PyTree, data: PyTree, t: Array, y: PyTree
         inner = jaxpr.replace(invars=invars, outvars=outvars, eqns=eqns)
         return core.jaxpr_as_fun(core.ClosedJaxpr(inner, closed.consts))
 
-    first = part([*held, *state], projected, _needed(projected, jaxpr.eqns))
+    sides = [_among(eqn.invars[:1], set(state)) for eqn in products]  # 1 where the state is the left operand
+    factors = [eqn.invars[left] for eqn, left in zip(products, sides, strict=True)]
+    first = part(held, factors, _needed({v for v in factors if isinstance(v, core.Var)}, jaxpr.eqns))
     others = [eqn for eqn in jaxpr.eqns if not _among(eqn.outvars, set(projected))]
     second = part([*held, time, *projected], jaxpr.outvars, others)
     structure = jtu.tree_structure(shape)
 
     def project(weights: PyTree, data: PyTree, t: Array, y: PyTree) -> list[Array]:
-        return first(*jtu.tree_leaves((weights, data, y)))
+        leaves = dict(zip(state, jtu.tree_leaves(y), strict=True))
+        fixed = first(*jtu.tree_leaves((weights, data)))
+        return [
+            _product(eqn.params, leaves[eqn.invars[1 - left]], factor, bool(left))
+            for eqn, left, factor in zip(products, sides, fixed, strict=True)
+        ]
 
     def slope(weights: PyTree, data: PyTree, t: Array, inner: list[Array]) -> PyTree:
         return jtu.tree_unflatten(structure, second(*jtu.tree_leaves((weights, data, t, inner))))
@@ -80,7 +88,7 @@ def _depending(sources: set[Any], eqns: list[Any]) -> set[Any]:
     return found
 
 
-def _needed(targets: list[Any], eqns: list[Any]) -> list[Any]:
+def _needed(targets: set[Any], eqns: list[Any]) -> list[Any]:
     """The equations that ``targets`` need, in order."""
     wanted, kept = set(targets), []
     for eqn in reversed(eqns):
@@ -88,3 +96,20 @@ def _needed(targets: list[Any], eqns: list[Any]) -> list[Any]:
             kept.append(eqn)
             wanted.update(v for v in eqn.invars if isinstance(v, core.Var))
     return kept[::-1]
+
+
+def _product(params: Any, state: Array, factor: Array, left: bool) -> Array:
+    """dot_general of a state and a fixed factor, the state as its left operand if ``left``.
+
+    The factor's contracted axes come last, where the compiler cannot undo it. So its cotangent is a product of shape (narrow, wide), on
+    CPU a third faster than (wide, narrow).
+    """
+    contracted, batch = params["dimension_numbers"]
+    if batch[0]:
+        return jax.lax.dot_general_p.bind(*((state, factor) if left else (factor, state)), **params)
+    of_state, of_factor = contracted if left else contracted[::-1]
+    free = [axis for axis in range(factor.ndim) if axis not in of_factor]
+    turned = jax.lax.optimization_barrier(jnp.transpose(factor, [*free, *of_factor]))
+    last = tuple(range(len(free), factor.ndim))
+    operands, contracted = ((state, turned), (of_state, last)) if left else ((turned, state), (last, of_state))
+    return jax.lax.dot_general_p.bind(*operands, **{**params, "dimension_numbers": (contracted, batch)})

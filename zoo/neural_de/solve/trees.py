@@ -54,6 +54,11 @@ def where(condition: Array, a: PyTree, b: PyTree) -> PyTree:
     return jtu.tree_map(lambda x, y: jnp.where(condition, x, y), a, b)
 
 
+def kept_if(condition: Array, tree: PyTree) -> PyTree:
+    """The tree, or zeros in its place."""
+    return jtu.tree_map(lambda x: jnp.where(condition, x, 0), tree)
+
+
 def size(tree: PyTree) -> int:
     """Number of entries in all leaves."""
     return sum(math.prod(jnp.shape(x)) for x in jtu.tree_leaves(tree))
