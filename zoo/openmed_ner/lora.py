@@ -14,7 +14,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jax.typing import ArrayLike
 
 from zoo.core.errors import UserError
 from zoo.openmed_ner.encoders import architecture
@@ -143,15 +145,24 @@ def merge_adapters(model: TokenClassifier | MaskedLM) -> None:
     """Add every update to its frozen matrix in place; the adapters stay: :func:`unmerge_adapters` undoes it."""
     for linear, adapter in _pairs(model):
         if not adapter.merged:
-            linear.kernel[...] = linear.kernel[...] + _update(adapter)
+            linear.kernel[...] = updated(linear, adapter.a[...], adapter.b[...], adapter.scale)
             adapter.merged = True
+
+
+def updated(linear: Linear, a: ArrayLike, b: ArrayLike, scale: float) -> jax.Array:
+    """W + scale A B of a map, (n_in, n_out).
+
+    On the host: a program for each shape would take as long to compile as all else of a tagger's first answer.
+    """
+    kernel, a, b = (np.asarray(x) for x in (linear.kernel[...], a, b))
+    return jax.device_put(kernel + np.float32(scale) * (a @ b))
 
 
 def unmerge_adapters(model: TokenClassifier | MaskedLM) -> None:
     """Undo :func:`merge_adapters`, up to the rounding of one addition and one subtraction."""
     for linear, adapter in _pairs(model):
         if adapter.merged:
-            linear.kernel[...] = linear.kernel[...] - _update(adapter)
+            linear.kernel[...] = updated(linear, adapter.a[...], adapter.b[...], -adapter.scale)
             adapter.merged = False
 
 
@@ -197,7 +208,3 @@ def _pairs(model: TokenClassifier | MaskedLM) -> Iterator[tuple[Linear, Adapter]
     for linear in linear_maps(model).values():
         if isinstance(linear.lora, Adapter):
             yield linear, linear.lora
-
-
-def _update(adapter: Adapter) -> jax.Array:
-    return adapter.scale * (adapter.a[...] @ adapter.b[...])

@@ -16,7 +16,7 @@ from zoo.core.errors import UserError
 from zoo.core.release import Release, read_release
 from zoo.openmed_ner.convert import load_masked_lm
 from zoo.openmed_ner.encoders.common import MaskedLM, TokenClassifier
-from zoo.openmed_ner.lora import LoraConfig, drop_adapters, merge_adapters, placed_maps
+from zoo.openmed_ner.lora import LoraConfig, drop_adapters, merge_adapters, placed_maps, updated
 from zoo.openmed_ner.peft_files import CONFIG, TENSORS, load_adapter
 
 
@@ -84,13 +84,12 @@ def adapt(model: TokenClassifier, base: Path, base_sha256: str, adapter: Path) -
         if not config.matches(name):
             continue
         a, b = (left.pop(f"params/{place.replace('.', '/')}/lora/{side}", np.zeros((0, 0))) for side in "ab")
-        kernel = np.asarray(linear.kernel[...])
-        if (a.shape[0], *b.shape) != (kernel.shape[0], a.shape[1], kernel.shape[1]):
+        n_in, n_out = linear.kernel.shape
+        if (a.shape[0], *b.shape) != (n_in, a.shape[1], n_out):
             raise UserError(
-                f"adapter {release.info.name}: {place} has {a.shape} and {b.shape} for a map {kernel.shape}"
+                f"adapter {release.info.name}: {place} has {a.shape} and {b.shape} for a map {(n_in, n_out)}"
             )
-        # On the host: a program for each shape would take as long to compile as all else of a first answer.
-        linear.kernel[...] = jax.device_put(kernel + np.float32(config.scale) * (a @ b))
+        linear.kernel[...] = updated(linear, a, b, config.scale)
     if left:
         raise UserError(f"adapter {release.info.name}: no such map in this base: {', '.join(sorted(left)[:4])}")
 
