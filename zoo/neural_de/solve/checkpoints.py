@@ -15,7 +15,6 @@ import jax.tree_util as jtu
 from jax import Array, lax
 
 from zoo.core.errors import UserError
-from zoo.neural_de.solve import trees
 
 PyTree = Any
 
@@ -51,7 +50,7 @@ def slot_count(state: PyTree, max_steps: int, asked: int | None) -> int:
         if isinstance(asked, bool) or not isinstance(asked, int) or asked < 2:
             raise UserError(f"checkpoints={asked!r}: it must be a whole number of at least 2, or None for the default")
         return min(asked, max_steps)
-    each = sum(trees.size(x) * jnp.result_type(x).itemsize for x in jtu.tree_leaves(state))
+    each = sum(x.size * x.dtype.itemsize for x in jtu.tree_leaves(state))
     return min(max_steps, max(_FEWEST, min(_MOST, _BUDGET_BYTES // max(each, 1))))
 
 

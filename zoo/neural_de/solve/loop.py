@@ -195,9 +195,8 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
             record = _put(state.record, state.number, Record(clock, error.astype(real)))
         slopes = None
         if state.slopes is not None:
-            slopes = _put(
-                state.slopes, state.number, stages.p[1 : 1 + step.INNER]
-            )  # in the last place where there is none left
+            # Past the slots, into the last place: those are not read again.
+            slopes = _put(state.slopes, state.number, stages.p[1 : 1 + step.INNER])
         return State(
             number=state.number + 1,
             point=trees.where(keep, stages.end(), state.point),

@@ -14,7 +14,7 @@ import optimistix
 from diffrax._term import WrapTerm
 from jax import Array, lax
 
-from zoo.neural_de.solve import adjoint, control, loop, trees
+from zoo.neural_de.solve import adjoint, control, loop, step, trees
 from zoo.neural_de.solve import checkpoints as slots
 from zoo.neural_de.solve.arguments import Arguments, Sub
 from zoo.neural_de.solve.field import Field
@@ -48,6 +48,12 @@ def solve(
     end, evaluations = _first_end(problem, solver, controller, field, direction)
     end = jnp.where(end > t1, t1, end)
 
+    kept: list[PyTree] = [
+        y0,
+        y0,
+    ]  # of an attempt: state and derivative, their projections and those of its inner slopes
+    if field.project is not None:
+        kept += (2 + step.INNER) * [jax.eval_shape(field.project, field.weights, field.data, t0, y0)]
     subs, treedef = jtu.tree_flatten(problem.subs, is_leaf=lambda x: isinstance(x, Sub))
     times = tuple(sub.ts * direction for sub in subs if sub.ts is not None)
     strides = tuple(sub.steps for sub in subs if sub.steps)
@@ -59,7 +65,7 @@ def solve(
         plan=plan,
         exact=exact,
         max_steps=max_steps,
-        slots=slots.slot_count((y0, y0), max_steps, checkpoints),
+        slots=slots.slot_count(kept, max_steps, checkpoints),
         sum_shared=sum_shared,
         strides=strides,
         dense=problem.dense,
