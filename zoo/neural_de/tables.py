@@ -138,8 +138,9 @@ def mnist_node() -> Table:
         },
         overrides={"quick": ("trainer.steps=400", "trainer.eval_every=200", "trainer.log_every=20"), "paper": ()},
         chart=_pareto("Neural ODE on MNIST, 400 steps: accuracy against evaluations"),
-        note="Train time is without compilation, on a machine that other work shared: do not compare it. Accuracy on training images is the card's. So early in training the field is smooth and "
-        "part of the evaluations at 1.4e-8 in float32 is round-off (nfe_float64); outer weights (ours) regularises what multiplies it.",
+        note="Train time is without compilation, on a machine that other work shared: do not compare it. Accuracy on training images is "
+        "the card's. So early in training the field is smooth and part of the evaluations at 1.4e-8 in "
+        "float32 is round-off (nfe_float64); outer weights (ours) regularises what multiplies it.",
     )
 
 
