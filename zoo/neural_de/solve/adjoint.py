@@ -52,7 +52,6 @@ def _advance(engine: Engine, residuals: _Residuals, slots: checkpoints.Slots, wa
     """The point from which attempt ``wanted`` starts, and the slots with what was kept on the way to it."""
     problem = engine.problem(residuals.inputs.weights, residuals.fixed)
     kept, point = checkpoints.nearest(slots, wanted)
-    field = engine.field
     gap = checkpoints.spacing(slots, kept, wanted)
     floor = control.clip_floor(residuals.inputs.t1)
 
@@ -63,7 +62,7 @@ def _advance(engine: Engine, residuals: _Residuals, slots: checkpoints.Slots, wa
         keep = verdict.keep & (number < residuals.attempts)
 
         def move() -> Point:
-            stages = step.run_stages(field.slope, field.project, engine.tableau, problem, clock.start, clock.end, point)
+            stages = step.run_stages(engine.field, engine.tableau, problem, clock.start, clock.end, point)
             return trees.where(keep, stages.end(), point)
 
         point = lax.cond(eqxi.unvmap_any(keep), move, lambda: point)
@@ -112,8 +111,8 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
 
         def attempt() -> Any:
             length = (end - clock.start) * fixed.direction
-            pulls, slope, project = _recorded(engine, _slopes(engine, residuals, number, end, point, needed))
-            stages = step.run_stages(slope, project, tableau, problem, clock.start, end, point)
+            pulls, field = _recorded(engine, _slopes(engine, residuals, number, end, point, needed))
+            stages = step.run_stages(field, tableau, problem, clock.start, end, point)
             kept = saving.Kept(keep, clock.start, clock.end, carry.accepted)
             outputs, times_bar = None, carry.times
             start_more, end_more = jnp.zeros_like(clock.start), jnp.zeros_like(clock.end)
@@ -198,11 +197,11 @@ def _slopes(
     """
     if residuals.slopes is None:
         return []
-    field, problem = engine.field, engine.problem(residuals.inputs.weights, residuals.fixed)
+    problem = engine.problem(residuals.inputs.weights, residuals.fixed)
     start = _at(residuals.record, number).clock.start
 
     def remade() -> list[PyTree]:
-        stages = step.run_stages(field.slope, field.project, engine.tableau, problem, start, end, point)
+        stages = step.run_stages(engine.field, engine.tableau, problem, start, end, point)
         return stages.p[1 : 1 + step.INNER]
 
     slopes = lax.cond(residuals.slots.stride == 1, lambda: _at(residuals.slopes, number), remade)
@@ -210,8 +209,8 @@ def _slopes(
     return [trees.where(fit, p, point.p) for p in slopes]  # for one that stands still, what is finite
 
 
-def _recorded(engine: Engine, slopes: Sequence[PyTree] = ()) -> tuple[Pulls, step.Evaluate, step.Evaluate | None]:
-    """The field's slope and projection, whose pullbacks are put down as they are evaluated; projections in ``slopes`` are known."""
+def _recorded(engine: Engine, slopes: Sequence[PyTree] = ()) -> tuple[Pulls, step.Parts]:
+    """The field, whose pullbacks are put down as it is evaluated; projections in ``slopes`` are known."""
 
     def recorded(function: Map, pulls: list[Pull], known: Sequence[PyTree] = ()) -> step.Evaluate:
         def evaluate(weights: PyTree, data: PyTree, t: Array, x: PyTree) -> PyTree:
@@ -223,14 +222,14 @@ def _recorded(engine: Engine, slopes: Sequence[PyTree] = ()) -> tuple[Pulls, ste
 
     pulls, field = Pulls([], []), engine.field
     project = None if field.project is None else recorded(field.project, pulls.project, slopes)
-    return pulls, recorded(field.slope, pulls.slope), project
+    return pulls, step.Parts(recorded(field.slope, pulls.slope), project)
 
 
 def _pull_first(engine: Engine, problem: Problem, t0: Array, y0: PyTree, bars: Point) -> tuple[PyTree, Array, PyTree]:
     """Pull the cotangents of a solve's first point, beside its state, back to the weights, ``t0`` and ``y0``."""
-    pulls, slope, project = _recorded(engine)
-    step.first_point(slope, project, problem, t0, y0)
-    if project is None:
+    pulls, field = _recorded(engine)
+    step.first_point(field, problem, t0, y0)
+    if field.project is None:
         return pulls.slope[0](bars.k)
     pull_u, pull_p = pulls.project
     weights_p, _, k_bar = pull_p(bars.p)

@@ -74,7 +74,7 @@ def attempts(
 
     @jax.jit
     def attempt(clock: control.Clock, point: step.Point) -> Any:
-        stages = step.run_stages(pure.slope, pure.project, tableau, problem, clock.start, clock.end, point)
+        stages = step.run_stages(pure, tableau, problem, clock.start, clock.end, point)
         length = clock.end - clock.start
         error = step.error_norm(tableau, norm, problem, stages, length)
         stiff = step.stiffness(tableau, trees.combine(length, tableau.stiff, stages.k), stages.k[5], stages.k[6])
@@ -84,7 +84,7 @@ def attempts(
     one = jnp.ones((), dtype)
     start = jnp.asarray(t0, dtype)
     clock = control.Clock(start, jnp.minimum(start + jnp.asarray(dt0, dtype), end_time), one, one, jnp.zeros((), bool))
-    point = step.first_point(pure.slope, pure.project, problem, start, y0)
+    point = step.first_point(pure, problem, start, y0)
     rows: list[tuple[float, float, float, float, bool]] = []
     while len(rows) < max_steps and float(clock.start) < t1:
         verdict, point, error, stiff = attempt(clock, point)

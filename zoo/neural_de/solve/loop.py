@@ -142,8 +142,7 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
     plan, tableau, t0, t1 = engine.plan, engine.tableau, inputs.t0, inputs.t1
     floor = control.clip_floor(t1)
     real = trees.dtype_of(inputs.y0)
-    field = engine.field
-    point = step.first_point(field.slope, field.project, problem, t0 * problem.direction, inputs.y0)
+    point = step.first_point(engine.field, problem, t0 * problem.direction, inputs.y0)
     one, zero = jnp.ones((), real), jnp.zeros((), real)
     clock = Clock(t0, inputs.end, one, one, jnp.zeros((), bool))
     code = jnp.where((inputs.end > t0) | ~(t0 < t1), control.RUNNING, control.UNDERFLOW).astype(jnp.int32)
@@ -166,7 +165,7 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
         if keep_states
         else None,
         slopes=[checkpoints.buffer(point.p, engine.slots) for _ in range(step.INNER)]
-        if keep_states and field.project is not None
+        if keep_states and engine.field.project is not None
         else None,
     )
 
@@ -177,7 +176,7 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
         if state.slots is not None:
             assert state.sound is not None
             slots = checkpoints.keep_forward(state.slots, state.number, trees.kept_if(state.sound, state.point))
-        stages = step.run_stages(field.slope, field.project, tableau, problem, clock.start, clock.end, state.point)
+        stages = step.run_stages(engine.field, tableau, problem, clock.start, clock.end, state.point)
         length = (clock.end - clock.start) * fixed.direction
         error = step.error_norm(tableau, engine.norm, problem, stages, length)
         stiff = zero

@@ -21,7 +21,7 @@ import jax.tree_util as jtu
 from jax import Array
 
 from zoo.neural_de.solve import control, trees
-from zoo.neural_de.solve.field import Pull
+from zoo.neural_de.solve.field import Field, Pull
 from zoo.neural_de.solve.tableau import Tableau
 
 PyTree = Any
@@ -80,36 +80,37 @@ INNER = 5
 Evaluate = Callable[[PyTree, PyTree, Array, PyTree], PyTree]
 
 
-def first_point(slope: Evaluate, project: Evaluate | None, problem: Problem, t0: Array, y0: PyTree) -> Point:
+class Parts(NamedTuple):
+    """What a step calls of a Field; see there."""
+
+    slope: Evaluate
+    project: Evaluate | None
+
+
+def first_point(field: Field | Parts, problem: Problem, t0: Array, y0: PyTree) -> Point:
     """The start of a solve, at the time ``t0`` (user's)."""
     arrays = (problem.weights, problem.data, t0)
-    if project is None:
-        return Point(y0, slope(*arrays, y0), None, None)
-    u = project(*arrays, y0)
-    k = slope(*arrays, u)
-    return Point(y0, k, u, project(*arrays, k))
+    if field.project is None:
+        return Point(y0, field.slope(*arrays, y0), None, None)
+    u = field.project(*arrays, y0)
+    k = field.slope(*arrays, u)
+    return Point(y0, k, u, field.project(*arrays, k))
 
 
 def run_stages(
-    slope: Evaluate,
-    project: Evaluate | None,
-    tableau: Tableau,
-    problem: Problem,
-    start: Array,
-    end: Array,
-    point: Point,
+    field: Field | Parts, tableau: Tableau, problem: Problem, start: Array, end: Array, point: Point
 ) -> Stages:
-    """Six evaluations of the field: the step from ``start`` to ``end``; ``slope`` and ``project`` are those of Field."""
+    """Six evaluations of the field: the step from ``start`` to ``end``."""
     length = (end - start) * problem.direction
     t, k = [start * problem.direction], [point.k]
-    u, p = ([point.y], k) if project is None else ([point.u], [point.p])
+    u, p = ([point.y], k) if field.project is None else ([point.u], [point.p])
     for row, c in zip(tableau.a, tableau.c, strict=True):
         t.append((end if c == 1 else start + c * (end - start)) * problem.direction)
         u.append(trees.combine(length, row, p, u[0]))
-        k.append(slope(problem.weights, problem.data, t[-1], u[-1]))
-        if project is not None:
-            p.append(project(problem.weights, problem.data, t[-1], k[-1]))
-    y1 = u[6] if project is None else trees.combine(length, tableau.a[5], k[:6], point.y)
+        k.append(field.slope(problem.weights, problem.data, t[-1], u[-1]))
+        if field.project is not None:
+            p.append(field.project(problem.weights, problem.data, t[-1], k[-1]))
+    y1 = u[6] if field.project is None else trees.combine(length, tableau.a[5], k[:6], point.y)
     return Stages(t, u, k, p, point.y, y1)
 
 
