@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import equinox.internal as eqxi
@@ -14,9 +14,9 @@ from jax import Array, lax
 
 from zoo.neural_de.solve import checkpoints, control, saving, step, trees
 from zoo.neural_de.solve.control import Clock
-from zoo.neural_de.solve.field import Map, Pull
+from zoo.neural_de.solve.field import Field, Map, Pull
 from zoo.neural_de.solve.loop import Engine, Fixed, Inputs, Outputs, Record, forward, outputs
-from zoo.neural_de.solve.step import Point, Problem, Pulls
+from zoo.neural_de.solve.step import Parts, Point, Problem, Pulls
 
 PyTree = Any
 
@@ -111,8 +111,12 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
 
         def attempt() -> Any:
             length = (end - clock.start) * fixed.direction
-            pulls, field = _recorded(engine, _slopes(engine, residuals, number, end, point, needed))
-            stages = step.run_stages(field, tableau, problem, clock.start, end, point)
+
+            def stages_of(field: Field | Parts) -> step.Stages:
+                return step.run_stages(field, tableau, problem, clock.start, end, point)
+
+            pulls, field = _recorded(engine, _slopes(residuals, number, needed, point, lambda: stages_of(engine.field)))
+            stages = stages_of(field)
             kept = saving.Kept(keep, clock.start, clock.end, carry.accepted)
             outputs, times_bar = None, carry.times
             start_more, end_more = jnp.zeros_like(clock.start), jnp.zeros_like(clock.end)
@@ -189,27 +193,21 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
 
 
 def _slopes(
-    engine: Engine, residuals: _Residuals, number: Array, end: Array, point: Point, needed: Array
+    residuals: _Residuals, number: Array, needed: Array, point: Point, stages: Callable[[], step.Stages]
 ) -> list[PyTree]:
-    """Projected slopes of an attempt's inner stages, nothing without a projection.
+    """Projected slopes of an attempt's inner stages, nothing without a projection; ``stages`` makes them again.
 
     They are narrow and kept of each attempt while there are slots for all, which spares the backward pass the projections.
     """
     if residuals.slopes is None:
         return []
-    problem = engine.problem(residuals.inputs.weights, residuals.fixed)
-    start = _at(residuals.record, number).clock.start
-
-    def remade() -> list[PyTree]:
-        stages = step.run_stages(engine.field, engine.tableau, problem, start, end, point)
-        return stages.p[1 : 1 + step.INNER]
-
-    slopes = lax.cond(residuals.slots.stride == 1, lambda: _at(residuals.slopes, number), remade)
+    kept = residuals.slots.stride == 1
+    slopes = lax.cond(kept, lambda: _at(residuals.slopes, number), lambda: stages().inner_slopes())
     fit = needed & residuals.sound
     return [trees.where(fit, p, point.p) for p in slopes]  # for one that stands still, what is finite
 
 
-def _recorded(engine: Engine, slopes: Sequence[PyTree] = ()) -> tuple[Pulls, step.Parts]:
+def _recorded(engine: Engine, slopes: Sequence[PyTree] = ()) -> tuple[Pulls, Parts]:
     """The field, whose pullbacks are put down as it is evaluated; projections in ``slopes`` are known."""
 
     def recorded(function: Map, pulls: list[Pull], known: Sequence[PyTree] = ()) -> step.Evaluate:
@@ -222,7 +220,7 @@ def _recorded(engine: Engine, slopes: Sequence[PyTree] = ()) -> tuple[Pulls, ste
 
     pulls, field = Pulls([], []), engine.field
     project = None if field.project is None else recorded(field.project, pulls.project, slopes)
-    return pulls, step.Parts(recorded(field.slope, pulls.slope), project)
+    return pulls, Parts(recorded(field.slope, pulls.slope), project)
 
 
 def _pull_first(engine: Engine, problem: Problem, t0: Array, y0: PyTree, bars: Point) -> tuple[PyTree, Array, PyTree]:

@@ -195,7 +195,7 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
         slopes = None
         if state.slopes is not None:
             # Past the slots, into the last place: those are not read again.
-            slopes = _put(state.slopes, state.number, stages.p[1 : 1 + step.INNER])
+            slopes = _put(state.slopes, state.number, stages.inner_slopes())
         return State(
             number=state.number + 1,
             point=trees.where(keep, stages.end(), state.point),

@@ -41,30 +41,32 @@ def split(function: Function, weights: PyTree, data: PyTree, t: Array, y: PyTree
     jaxpr = closed.jaxpr
     size = len(jaxpr.invars) - len(jtu.tree_leaves(y))
     held, time, state = jaxpr.invars[: size - 1], jaxpr.invars[size - 1], jaxpr.invars[size:]
-    products = [eqn for eqn in jaxpr.eqns if _among(eqn.invars, set(state))]
+    leaves = set(state)
+    products = [eqn for eqn in jaxpr.eqns if _among(eqn.invars, leaves)]
     moving = _depending({time, *state}, jaxpr.eqns)
     linear = all(eqn.primitive is jax.lax.dot_general_p and _among(eqn.invars, moving) == 1 for eqn in products)
     projected = [eqn.outvars[0] for eqn in products]
     narrow = sum(v.aval.size for v in projected) <= _SHARE * trees.size(y)
-    if not (products and linear and narrow) or closed.effects or _among(jaxpr.outvars, set(state)):
+    if not (products and linear and narrow) or closed.effects or _among(jaxpr.outvars, leaves):
         return None
 
     def part(invars: list[Any], outvars: list[Any], eqns: list[Any]) -> Callable[..., list[Array]]:
         inner = jaxpr.replace(invars=invars, outvars=outvars, eqns=eqns)
         return core.jaxpr_as_fun(core.ClosedJaxpr(inner, closed.consts))
 
-    sides = [_among(eqn.invars[:1], set(state)) for eqn in products]  # 1 where the state is the left operand
+    sides = [_among(eqn.invars[:1], leaves) for eqn in products]  # 1 where the state is the left operand
     factors = [eqn.invars[left] for eqn, left in zip(products, sides, strict=True)]
     first = part(held, factors, _needed({v for v in factors if isinstance(v, core.Var)}, jaxpr.eqns))
-    others = [eqn for eqn in jaxpr.eqns if not _among(eqn.outvars, set(projected))]
+    done = set(projected)
+    others = [eqn for eqn in jaxpr.eqns if not _among(eqn.outvars, done)]
     second = part([*held, time, *projected], jaxpr.outvars, others)
     structure = jtu.tree_structure(shape)
 
     def project(weights: PyTree, data: PyTree, t: Array, y: PyTree) -> list[Array]:
-        leaves = dict(zip(state, jtu.tree_leaves(y), strict=True))
+        values = dict(zip(state, jtu.tree_leaves(y), strict=True))
         fixed = first(*jtu.tree_leaves((weights, data)))
         return [
-            _product(eqn.params, leaves[eqn.invars[1 - left]], factor, bool(left))
+            _product(eqn.params, values[eqn.invars[1 - left]], factor, bool(left))
             for eqn, left, factor in zip(products, sides, fixed, strict=True)
         ]
 

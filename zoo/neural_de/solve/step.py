@@ -74,6 +74,10 @@ class Stages(NamedTuple):
         projected = self.p is not self.k
         return Point(self.y1, self.k[6], self.u[6] if projected else None, self.p[6] if projected else None)
 
+    def inner_slopes(self) -> list[PyTree]:
+        """Projected derivatives of the inner stages."""
+        return self.p[1 : 1 + INNER]
+
 
 # Stages between the first, which the attempt before has made, and the last, which the attempt after begins with.
 INNER = 5
