@@ -78,19 +78,35 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
+class _ModelHelp(argparse.Action):
+    """``zoo predict MODEL --help``: the options of the model's own family among the others."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: Any) -> NoReturn:
+        if namespace.model is not None:
+            from zoo.core import hub, release
+            from zoo.core.families import family
+
+            family(release.read_release(hub.resolve(namespace.model)).info.family).predict_arguments(parser)
+        parser.print_help()
+        parser.exit()
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = Parser(prog="zoo", description=DESCRIPTION)
     parser.add_argument("--version", action="version", version=f"sci-model-zoo {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
-    def add(name: str, text: str, run: Callable[[argparse.Namespace], None]) -> argparse.ArgumentParser:
+    def add(
+        name: str, text: str, run: Callable[[argparse.Namespace], None], *, own_help: bool = False
+    ) -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name,
             help=text,
             description=text,
             epilog=EXAMPLES[name],
             formatter_class=argparse.RawDescriptionHelpFormatter,
+            add_help=not own_help,
         )
         sub.add_argument("--json", action="store_true", help="one JSON document on stdout and nothing else there")
         sub.set_defaults(run=run)
@@ -113,7 +129,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub = add("compare", "set runs or releases side by side: configurations that differ, and metrics", _compare)
     sub.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or a release's name or folder")
 
-    sub = add("predict", "apply a model to a file", _predict)
+    sub = add("predict", "apply a model to a file", _predict, own_help=True)
+    sub.add_argument("-h", "--help", action=_ModelHelp, nargs=0, help="with a model: its own options too")
     sub.add_argument("model", help="a release's name or folder")
     sub.add_argument("input", help="the file to read, or - for stdin")
 
@@ -217,12 +234,13 @@ def _print_table(head: Sequence[str], body: Sequence[Sequence[str]]) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for i, name in enumerate(head):
-        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=i == 0)
+        table.add_column(Text(name), justify="left" if i == 0 else "right", no_wrap=i == 0)
     for line in body:
-        table.add_row(*line)
+        table.add_row(*map(Text, line))  # as it stands: "benzo[a]pyrene" is no markup
     console = Console() if sys.stdout.isatty() else Console(width=200)
     console.print(table, highlight=False)
 

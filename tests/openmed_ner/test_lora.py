@@ -266,6 +266,11 @@ def test_an_adapter_without_its_head_is_refused(folder):
 
     spoil(folder, drop)
     refused(folder, "the head is absent")
+    model, whole = (load_token_classifier(GOLDEN / "bert_token").model for _ in range(2))
+    load_adapter(folder, model, head=False)
+    load_adapter(ADAPTER, whole)
+    for name, adapter in adapters(model).items():
+        assert np.array_equal(adapter.a[...], adapters(whole)[name].a[...])
 
 
 def test_every_mismatch_of_an_adapter_is_named(folder):
@@ -294,6 +299,7 @@ def test_files_that_are_absent_or_damaged(folder):
     ("change", "says"),
     [
         ({"use_dora": True}, "use_dora=True is not implemented"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights='pissa' is not implemented"),
         ({"bias": "all"}, "bias='all' is not implemented"),
         ({"rank_pattern": {"query": 4}}, "rank_pattern"),
         ({"peft_type": "IA3"}, "peft_type='IA3'"),

@@ -197,6 +197,13 @@ def test_inputs_that_are_refused(tagger):
         tagger(["a", 3])
     with pytest.raises(UserError, match="text 0 is a NoneType"):
         tagger([None])
+    for wrong, name in ((None, "NoneType"), (3, "int"), ({"text": "a"}, "dict")):
+        with pytest.raises(UserError, match=f"text is a {name}: give a str"):
+            tagger(wrong)
+    with pytest.raises(UserError, match="texts is a str"):
+        list(tagger.stream("fever"))
+    with pytest.raises(UserError, match="chunk=0"):
+        list(tagger.stream(["fever"], chunk=0))
 
 
 def test_labels_and_tokenizer_must_fit(lexicon_folder, lexicon_labels):

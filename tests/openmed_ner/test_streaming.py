@@ -135,6 +135,18 @@ def test_another_process_that_writes(tmp_path):
     with locked(partial), pytest.raises(UserError, match="another process is writing it"):
         stream_jsonl(iter(TEXTS), tag, out, settings=SETTINGS, resume=True)
     assert partial.read_bytes().count(b"\n") == 4
+    partial.write_bytes(b"")  # it is in its first chunk
+    with locked(partial), pytest.raises(UserError, match="another process is writing it"):
+        stream_jsonl(iter(TEXTS), tag, out, settings=SETTINGS, resume=True)
+    assert partial.exists()
+
+
+def test_texts_that_changed_under_their_ids(tmp_path):
+    out = tmp_path / "o.jsonl"
+    stopped(out, 8)
+    with pytest.raises(UserError, match="line 2: the text of id 't1' is not what was tagged"):
+        stream_jsonl((Source(s.id, "other") for s in TEXTS), tag, out, settings=SETTINGS, resume=True)
+    assert stream_jsonl(iter(TEXTS), tag, out, settings=SETTINGS, resume=True) == 15
 
 
 def test_a_wrong_line_keeps_what_was_done_and_can_be_mended(tmp_path):

@@ -1,5 +1,6 @@
 """Fine-tuning: examples, batches, scores against seqeval, and a short run that learns."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -17,6 +18,7 @@ from zoo.openmed_ner.corpora.records import Report, Sentence
 from zoo.openmed_ner.examples import IGNORED, LengthSampler, TaggedRecords
 from zoo.openmed_ner.labels import LabelMap, spans
 from zoo.openmed_ner.scoring import f1_scores
+from zoo.openmed_ner.task import TaggerTask
 from zoo.openmed_ner.tokenize import Tokenizer
 
 TAGS = st.sampled_from(["O", "B-X", "I-X", "B-Y", "I-Y"])
@@ -184,9 +186,36 @@ def experiment(tmp_path, base, packed=False, **model):
 
 
 @pytest.mark.parametrize("packed", [False, True])
+def test_rows_longer_than_the_base_takes_are_refused(packed, tmp_path, lexicon_folder, corpus_of_patterns):
+    """Positions past the last would be read as the last."""
+    config = experiment(tmp_path, lexicon_folder, packed)
+    config = replace(config, data=replace(config.data, max_length=64))
+    with pytest.raises(UserError, match=r"data.max_length=64: the base at .* takes 40 pieces at most"):
+        TaggerTask(config).records(Split.TRAIN)
+
+
+def test_a_split_that_cannot_be_read_is_told_before_training(tmp_path, lexicon_folder, capsys):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "train.tsv").write_text("the origin\tB-D\n")  # white space in a word
+    config = experiment(tmp_path, lexicon_folder)
+    config = replace(config, data=replace(config.data, corpus=None, folder=str(folder)))
+    with pytest.raises(UserError, match="mine has no token file for devel"):
+        TaggerTask(config)
+    said = capsys.readouterr().err
+    assert said.count("mine, train:") == 1
+    assert "train.tsv, line 1: " in said
+
+
+def test_a_release_names_folders_by_their_whole_paths(tmp_path, lexicon_folder, corpus_of_patterns, monkeypatch):
+    monkeypatch.chdir(lexicon_folder.parent)
+    config = TaggerTask(experiment(tmp_path, lexicon_folder.name)).config
+    assert config.model.base == str(lexicon_folder.resolve())
+
+
+@pytest.mark.parametrize("packed", [False, True])
 def test_a_short_run_learns_with_a_frozen_base(packed, tmp_path, lexicon_folder, corpus_of_patterns):
     from zoo.core.loop import Evaluator, fit
-    from zoo.openmed_ner.task import TaggerTask
 
     task = TaggerTask(experiment(tmp_path, lexicon_folder, packed))
     assert task.labels.names == ("O", "B-D", "I-D")
@@ -200,8 +229,6 @@ def test_a_short_run_learns_with_a_frozen_base(packed, tmp_path, lexicon_folder,
 
 
 def test_packed_rows_have_the_loss_and_the_scores_of_sentences_apart(tmp_path, lexicon_folder, corpus_of_patterns):
-    from zoo.openmed_ner.task import TaggerTask
-
     losses, scores, rows = [], [], []
     for packed in (True, False):
         task = TaggerTask(experiment(tmp_path, lexicon_folder, packed))

@@ -128,6 +128,12 @@ def checked_base(name: str, stated: str | None, run: str) -> tuple[Path, str]:
     return folder, digest
 
 
+def settled(name: str, folder: Path) -> str:
+    """``name``, or where it is the path of ``folder`` the whole path: a release must find it from anywhere."""
+    whole = Path(name).expanduser().resolve()
+    return str(whole) if whole == folder.resolve() else name
+
+
 def _core(base: Base) -> list[tuple[str, str]]:
     return [(file, base.files[file]) for file in ("config.json", "model.safetensors", "tokenizer.json")]
 

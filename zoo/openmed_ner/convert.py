@@ -112,6 +112,22 @@ def load_masked_lm(folder: str | Path, *, key: jax.Array | None = None) -> Loade
     return Loaded(model, config, raw, None, report, folder)
 
 
+def check_length(folder: str | Path, length: int, key: str) -> None:
+    """Refuse rows that are longer than a base has positions for.
+
+    Args:
+        folder: the base's.
+        length: pieces of a row.
+        key: what the configuration calls it.
+
+    Raises:
+        UserError: ``length`` is above the base's limit.
+    """
+    _, _, config = _read_config(Path(folder))
+    if length > config.max_length:
+        raise UserError(f"{key}={length}: the base at {folder} takes {config.max_length} pieces at most")
+
+
 def load_encoder(folder: str | Path) -> Loaded:
     """Read the encoder alone, whatever head the file has."""
     folder = Path(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from zoo.core.errors import UserError
 from zoo.core.release import Release
 from zoo.core.task import Card, Family, Task
 from zoo.openmed_ner.base import BASES
@@ -96,9 +97,22 @@ def build(config: Any) -> Task:
     return DomainTask(config) if isinstance(config, DomainConfig) else TaggerTask(config)
 
 
-def predictor(release: Release) -> ReleasedTagger | ReleasedMaskedLM:
-    """What ``zoo.load`` returns."""
-    return ReleasedMaskedLM(release) if release.info.task == "mlm" else ReleasedTagger(release)
+def predictor(
+    release: Release,
+    *,
+    window: int | None = None,
+    overlap: int | None = None,
+    threshold: float | dict[str, float] | None = None,
+    batch_tokens: int | None = None,
+) -> ReleasedTagger | ReleasedMaskedLM:
+    """What ``zoo.load`` returns; the settings are those of :class:`zoo.openmed_ner.pipeline.Tagger`, None for the release's own."""
+    given = {"window": window, "overlap": overlap, "threshold": threshold, "batch_tokens": batch_tokens}
+    settings = {name: value for name, value in given.items() if value is not None}
+    if release.info.task != "mlm":
+        return ReleasedTagger(release, **settings)
+    if settings:
+        raise UserError(f"{release.info.name} fills gaps and measures perplexity: {', '.join(settings)} is for taggers")
+    return ReleasedMaskedLM(release)
 
 
 FAMILY = Family(

@@ -20,6 +20,8 @@ from zoo.openmed_ner.corpora.segment import to_sentences
 from zoo.openmed_ner.pipeline import Entity
 
 _FILE_NAME = re.compile(r"[\w-][\w.-]{0,99}")
+# Of the name of a file or folder that is written, which gets more letters on the way; most file systems allow 255.
+_LONGEST_NAME = 200
 # HTML has no place for these characters; an entity's place does not depend on the page.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
@@ -138,12 +140,18 @@ def check_target(kind: str, names: Sequence[str], out: Path) -> None:
         out: the file, or with brat the folder.
 
     Raises:
-        UserError: it is there already, lies in no folder, or with brat a name makes no file name.
+        UserError: it is there already, has too long a name, lies in no folder, or with brat a name makes no file name.
     """
-    if out.exists() or out.is_symlink():
-        raise UserError(f"{out} is there already: remove it, or name another place with --out")
-    if not out.absolute().parent.is_dir():
-        raise UserError(f"{out}: there is no folder {out.parent}: make it first")
+    if (length := len(os.fsencode(out.name))) > _LONGEST_NAME:
+        raise UserError(f"--out: the name {out.name[:40]!r}... has {length} bytes: {_LONGEST_NAME} are the most")
+    try:
+        if out.exists() or out.is_symlink():
+            raise UserError(f"{out} is there already: remove it, or name another place with --out")
+        if not out.absolute().parent.is_dir():
+            raise UserError(f"{out}: there is no folder {out.parent}: make it first")
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"--out {str(out)[:60]!r} is no path ({reason}): name another place") from None
     if kind == "brat":
         for name in names:
             if not _FILE_NAME.fullmatch(name):

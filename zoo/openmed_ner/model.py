@@ -71,7 +71,7 @@ def adapt(model: TokenClassifier, base: Path, base_sha256: str, adapter: Path) -
     """
     if (adapter / CONFIG).is_file():
         body = load_masked_lm(base, key=jax.random.key(0)).model
-        load_adapter(adapter, body)
+        load_adapter(adapter, body, head=False)
         merge_adapters(body)
         drop_adapters(body)
         model.encoder = body.encoder

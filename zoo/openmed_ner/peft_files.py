@@ -22,6 +22,14 @@ _PREFIX = "base_model.model."
 # Settings of PEFT that change the computation and that adapters here do not have; each with its neutral values.
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "use_dora": (False, None),
+    "init_lora_weights": (
+        True,
+        False,
+        "gaussian",
+        "orthogonal",
+        "eva",
+        None,
+    ),  # the others change the base's own weights
     "fan_in_fan_out": (False, None),
     "bias": ("none", None),
     "rank_pattern": ({}, None),
@@ -132,8 +140,13 @@ def read_adapter_config(folder: str | Path) -> tuple[LoraConfig, Mapping[str, An
     return config, raw
 
 
-def load_adapter(folder: str | Path, model: TokenClassifier | MaskedLM) -> LoraConfig:
+def load_adapter(folder: str | Path, model: TokenClassifier | MaskedLM, *, head: bool = True) -> LoraConfig:
     """Attach the adapters of a folder to ``model`` in place and set its head.
+
+    Args:
+        folder: in PEFT's files.
+        model: carries no adapters yet.
+        head: False for the adapters alone; a head in the folder, of whatever task, is passed over.
 
     Raises:
         UserError: settings that are not implemented, tensors that do not fit the model, or a folder without the head,
@@ -159,13 +172,17 @@ def load_adapter(folder: str | Path, model: TokenClassifier | MaskedLM) -> LoraC
     for name, adapter in attached.items():
         targets[f"{name}.lora_A.weight"] = (adapter.a, True)
         targets[f"{name}.lora_B.weight"] = (adapter.b, True)
-    head = {row.source: (leaves[row.path], row.transform == "transpose") for row in _head_rows(model)}
     problems = []
-    if not any(name in stored for name in head):
-        problems.append("the head is absent: save it with the adapter (modules_to_save)")
-        head = {}
+    heads: dict[str, Any] = {}
+    if head:
+        heads = {row.source: (leaves[row.path], row.transform == "transpose") for row in _head_rows(model)}
+        if not any(name in stored for name in heads):
+            problems.append("the head is absent: save it with the adapter (modules_to_save)")
+            heads = {}
+    else:
+        stored = {name: value for name, value in stored.items() if ".lora_" in name}
     values = {}
-    for name, (leaf, transpose) in {**targets, **head}.items():
+    for name, (leaf, transpose) in {**targets, **heads}.items():
         if name not in stored:
             problems.append(f"missing {name}")
             continue
@@ -176,7 +193,7 @@ def load_adapter(folder: str | Path, model: TokenClassifier | MaskedLM) -> LoraC
         elif not np.isfinite(value).all():
             problems.append(f"{name} holds values that are not finite")
         values[name] = value
-    known = {**targets, **head}
+    known = {**targets, **heads}
     tied = architecture(model.config.model_type).tied if isinstance(model, MaskedLM) else {}
     for name in sorted(stored.keys() - known.keys()):
         if name not in tied:

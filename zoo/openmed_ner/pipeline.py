@@ -95,8 +95,9 @@ class Tagger:
         thresholds = threshold.values() if isinstance(threshold, dict) else [threshold]
         if bad := [t for t in thresholds if not 0 <= t <= 1]:
             raise UserError(f"threshold={bad[0]}: a score lies in [0, 1]")
-        if isinstance(threshold, dict) and (unknown := sorted(set(threshold) - set(labels.types))):
-            raise UserError(f"threshold for {unknown[0]!r}: the model's types are {', '.join(labels.types)}")
+        names = [kind or default_type for kind in labels.types]
+        if isinstance(threshold, dict) and (unknown := sorted(set(threshold) - set(names))):
+            raise UserError(f"threshold for {unknown[0]!r}: the model's types are {', '.join(names)}")
         self.tokenizer, self.labels, self.config = tokenizer, labels, model.config
         self.window, self.overlap = window, (window - 2) // 4 if overlap is None else overlap
         windows(_EMPTY, size=window - 2, overlap=self.overlap)  # refuse an impossible overlap now
@@ -119,6 +120,8 @@ class Tagger:
         """
         if isinstance(text, str):
             return self._tag([text])[0]
+        if not isinstance(text, list | tuple):
+            raise UserError(f"text is a {type(text).__name__}: give a str, or a list of str")
         texts = list(text)
         for i, one in enumerate(texts):
             if not isinstance(one, str):
@@ -126,7 +129,14 @@ class Tagger:
         return self._tag(texts)
 
     def stream(self, texts: Iterable[str], *, chunk: int = 256) -> Iterator[list[Entity]]:
-        """Entities of texts one after another, in memory for ``chunk`` texts at a time."""
+        """Entities of texts one after another, in memory for ``chunk`` texts at a time.
+
+        Raises:
+            UserError: ``texts`` is one str, which would be taken letter by letter, or ``chunk`` is below 1.
+        """
+        if isinstance(texts, str) or chunk < 1:
+            what = "texts is a str: give a list of str" if isinstance(texts, str) else f"chunk={chunk}: at least 1"
+            raise UserError(what)
         held: list[str] = []
         for text in texts:
             held.append(text)
@@ -199,13 +209,13 @@ class Tagger:
             for first, last, kind, score in entities(log_p[seen], self.labels):
                 label = kind or self.default_type
                 start, end = int(bounds[seen[first], 0]), int(bounds[seen[last - 1], 1])
-                if score >= self._least(kind):
+                if score >= self._least(label):
                     here.append(Entity(text[start:end], label, start, end, score))
             found.append(here)
         return found
 
-    def _least(self, kind: str) -> float:
-        return self.threshold.get(kind, 0.0) if isinstance(self.threshold, dict) else self.threshold
+    def _least(self, label: str) -> float:
+        return self.threshold.get(label, 0.0) if isinstance(self.threshold, dict) else self.threshold
 
 
 _EMPTY = Pieces(np.zeros(0, np.int32), np.zeros((0, 2), np.int32), np.zeros(0, np.int32), np.zeros(0, np.int32))

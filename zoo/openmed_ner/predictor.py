@@ -15,6 +15,7 @@ from zoo.core import hub, state
 from zoo.core.config import nearest
 from zoo.core.data import sha256_of
 from zoo.core.errors import UserError
+from zoo.core.progress import say
 from zoo.core.release import Release, read_release
 from zoo.core.train import load_task
 from zoo.openmed_ner.formats import FORMATS, Tagged, check_target, write
@@ -120,7 +121,10 @@ def predict(tagger: ReleasedTagger | ReleasedMaskedLM, args: argparse.Namespace)
         return f"written: {args.out}"
     if args.format:
         return FORMATS[args.format](tagged)
-    return [{"id": t.id, **several.row(e)} for t in tagged for e in t.entities]
+    rows = [{"id": t.id, **several.row(e)} for t in tagged for e in t.entities]
+    if not rows:
+        say(f"no entity in {len(tagged)} text{'s' if len(tagged) > 1 else ''}")
+    return rows
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -159,17 +163,22 @@ class Taggers:
         settings: what the answers depend on.
 
     Raises:
-        UserError: a threshold that is no number in [0, 1], or of a type that no model has; a model named twice.
+        UserError: a threshold that is no number in [0, 1], or of a type that no model has; a model given twice.
     """
 
     def __init__(self, models: Sequence[ReleasedTagger], threshold: float = 0.0, by_type: Sequence[str] = ()) -> None:
         self.models, self._least, self._by_type = models, threshold, {}
-        names = [m.info.name for m in models]
-        if twice := sorted({n for n in names if names.count(n) > 1}):
-            raise UserError(f"--also {twice[0]}: it is there already: name another tagger")
+        digests = [f"{m.info.name} {m.weights_sha256}" for m in models]
+        if len(set(digests)) < len(digests):
+            twice = next(m.info.name for m, d in zip(models, digests) if digests.count(d) > 1)
+            raise UserError(f"--also {twice}: it is there already: name another tagger")
+        names = [m.info.name for m in models]  # two seeds of one experiment share a name
+        self._names = [n if names.count(n) == 1 else f"{n}@{m.weights_sha256[:8]}" for n, m in zip(names, models)]
         types = sorted({kind for m in models for kind in m.labels.types})
         for given in by_type:
-            kind, _, number = given.rpartition("=")
+            kind, equals, number = given.rpartition("=")
+            if not equals:
+                raise UserError(f"--threshold-of {given}: no number: write {given}=0.8")
             if kind not in types:
                 raise UserError(
                     f"--threshold-of {given}: no type {kind!r}{nearest(kind, types)} (types: {', '.join(types)})"
@@ -180,16 +189,15 @@ class Taggers:
                 raise UserError(f"--threshold-of {given}: {number!r} is no number: write TYPE=0.8") from None
             if not 0 <= self._by_type[kind] <= 1:
                 raise UserError(f"--threshold-of {given}: a score lies in [0, 1]")
-        digests = [f"{m.info.name} {m.weights_sha256}" for m in models]
         self.settings = [*digests, str(threshold), *(f"{k}={x}" for k, x in sorted(self._by_type.items()))]
 
     def tag(self, sources: Sequence[Source]) -> list[Tagged]:
         """The entities of each text: of one model in order of place, of several by place and then in the models' order."""
         found: list[list[Entity]] = [[] for _ in sources]
-        for model in self.models:
+        for model, name in zip(self.models, self._names):
             for here, entities in zip(found, model([s.text for s in sources])):
                 kept = (e for e in entities if e.score >= self._by_type.get(e.label, self._least))
-                here += kept if len(self.models) == 1 else (replace(e, model=model.info.name) for e in kept)
+                here += kept if len(self.models) == 1 else (replace(e, model=name) for e in kept)
         return [Tagged(s.id, s.text, tuple(sorted(here, key=lambda e: e.start))) for s, here in zip(sources, found)]
 
     def row(self, entity: Entity) -> dict[str, Any]:

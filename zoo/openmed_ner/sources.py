@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from zoo.core.errors import UserError
 from zoo.openmed_ner.corpora.records import read_text, refuse
@@ -51,18 +52,18 @@ def iter_sources(source: str, read_as: ReadAs | None = None) -> Iterator[Source]
         UserError: it cannot be read, is not UTF-8, holds no text, or a line is no such object; the line is named.
     """
     path = Path(source)
-    if source != "-" and path.is_dir():
+    if source != "-" and _is_folder(path):
         yield from _folder(path, read_as)
         return
     if read_as is None:
         read_as = "jsonl" if path.suffix.lower() in (".jsonl", ".ndjson") else "text"
-    name = "stdin" if source == "-" else path.stem
+    name = "stdin" if source == "-" else _name(path)
     if read_as == "text":
         yield Source(name, _stdin() if source == "-" else _file(path))
         return
     ids: set[bytes] = set()
     empty = True
-    for i, line in enumerate(_stdin().split("\n") if source == "-" else _lines(path), start=1):
+    for i, line in enumerate(_decoded(sys.stdin.buffer, "stdin") if source == "-" else _lines(path), start=1):
         line = line.removesuffix("\r")
         if not line.strip():
             continue
@@ -84,19 +85,38 @@ def _folder(folder: Path, read_as: ReadAs | None) -> Iterator[Source]:
     if not files:
         raise UserError(f"{folder} is a folder without .txt files: name a file, or a folder of texts")
     for path in files:
-        yield Source(path.stem, _file(path))
+        yield Source(_name(path), _file(path))
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError) as error:  # as of a text that is given in place of a path
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"{str(path)[:60]!r} is no path ({reason}): name a file, or - and give the text to stdin"
+        ) from None
+
+
+def _name(path: Path) -> str:
+    """A file's name without its ending; bytes that are no UTF-8 as \\xNN."""
+    return os.fsencode(path.stem).decode("utf-8", "backslashreplace")
+
+
+def _decoded(file: BinaryIO, what: object) -> Iterator[str]:
+    """Lines one at a time. Only "\n" parts them: a text may hold the other characters that str.splitlines cuts at."""
+    for number, raw in enumerate(file, start=1):
+        try:
+            yield raw.removesuffix(b"\n").decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            reason = f"byte {raw[error.start]:#04x} is not UTF-8"
+            raise refuse(what, number, reason, "convert it to UTF-8") from None
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Lines of a file one at a time. Only "\n" parts them: a text may hold the other characters that str.splitlines cuts at."""
     try:
         with path.open("rb") as file:
-            for number, raw in enumerate(file, start=1):
-                try:
-                    yield raw.removesuffix(b"\n").decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    reason = f"byte {raw[error.start]:#04x} is not UTF-8"
-                    raise refuse(path, number, reason, "save the file as UTF-8") from None
+            yield from _decoded(file, path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file: check the path") from None
     except OSError as error:

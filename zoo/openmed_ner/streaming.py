@@ -58,10 +58,10 @@ def stream_jsonl(
         first = next(texts, None)  # an input that cannot be read leaves no file
         texts = itertools.chain([] if first is None else [first], texts)
         partial.touch()
-        try:
-            with locked(partial) as free, partial.open("r+b") as file:
-                if not free:
-                    raise UserError(f"{partial}: another process is writing it: wait for it, or name another --out")
+        with locked(partial) as free, partial.open("r+b") as file:
+            if not free:
+                raise UserError(f"{partial}: another process is writing it: wait for it, or name another --out")
+            try:
                 _skip(file, texts, partial)
                 for chunk in _chunks(texts):
                     file.write(to_jsonl(tag(chunk)).encode())
@@ -71,9 +71,9 @@ def stream_jsonl(
                 if out.exists():  # it came meanwhile
                     raise UserError(f"{out} is there already: move it, and run again with --resume")
                 os.replace(partial, out)
-        finally:
-            if partial.exists() and partial.stat().st_size == 0:
-                partial.unlink()
+            finally:
+                if partial.exists() and partial.stat().st_size == 0:
+                    partial.unlink()
         sync_folder(out.absolute().parent)
     except OSError as error:
         raise UserError(
@@ -89,13 +89,17 @@ def _skip(file, texts: Iterator[Source], partial: Path) -> None:
         if not line.endswith(b"\n"):
             break
         try:
-            before = json.loads(line)["id"]
+            row = json.loads(line)
+            before, found = row["id"], [(e["start"], e["end"], e["text"]) for e in row["entities"]]
         except (ValueError, KeyError, TypeError):
             raise refuse(partial, number, "not a line of a run", "remove the file and start anew") from None
         source = next(texts, None)
         if source is None or source.id != before:
             there = "no text" if source is None else repr(source.id[:60])
             reason = f"id {str(before)[:60]!r} where the input has {there}"
+            raise refuse(partial, number, reason, "give the same input, or remove the file and start anew")
+        if any(source.text[start:stop] != text for start, stop, text in found):
+            reason = f"the text of id {str(before)[:60]!r} is not what was tagged"
             raise refuse(partial, number, reason, "give the same input, or remove the file and start anew")
         end += len(line)
     file.seek(end)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,9 +16,9 @@ from flax import nnx
 from zoo.core.errors import UserError
 from zoo.core.progress import say
 from zoo.core.task import Batch, Monitor, Split
-from zoo.openmed_ner.base import checked_base
+from zoo.openmed_ner.base import checked_base, settled
 from zoo.openmed_ner.config import TaggerConfig
-from zoo.openmed_ner.convert import load_token_classifier
+from zoo.openmed_ner.convert import check_length, load_token_classifier
 from zoo.openmed_ner.corpora.catalogue import corpus
 from zoo.openmed_ner.corpora.folder import read_folder
 from zoo.openmed_ner.corpora.records import Sentence
@@ -31,6 +32,7 @@ from zoo.openmed_ner.model import adapt, find_adapter, set_dropout
 from zoo.openmed_ner.scoring import f1_scores
 from zoo.openmed_ner.tokenize import Tokenizer
 
+_PROBLEMS_SHOWN = 5  # of a user's own file
 _FILES = {Split.TRAIN: "train", Split.VALID: "devel", Split.TEST: "test"}
 
 
@@ -49,7 +51,7 @@ class TaggerTask:
         config: the typed experiment.
 
     Attributes:
-        config: the same with ``model.base_sha256`` and ``data.types`` filled in.
+        config: the same with ``model.base_sha256`` and ``data.types`` filled in, folders by their whole paths.
 
     Raises:
         UserError: the base cannot be had or is not the one that the configuration states, or the corpus cannot be read or has
@@ -62,6 +64,7 @@ class TaggerTask:
 
     def __init__(self, config: TaggerConfig) -> None:
         self.config = config
+        self._read: dict[Split, list[Sentence]] = {}
         self.base, digest = checked_base(config.model.base, config.model.base_sha256, config.name)
         self.tokenizer = Tokenizer(self.base)
         types = config.data.types
@@ -69,30 +72,41 @@ class TaggerTask:
             types = tuple(sorted({kind for s in self._sentences(Split.TRAIN) for _, _, kind in s.entities}))
             if not types:
                 raise UserError(f"{config.data.what}: its training sentences have no entity: raise data.limit")
+            for split in self.reported:  # what cannot be read is said before hours of training, not after
+                self._sentences(split)
         self.labels = LabelMap.of_types(types)
-        self.adapter, adapter_digest = None, None
-        if config.model.adapter is not None:
-            self.adapter, adapter_digest = find_adapter(config.model.adapter, config.model.adapter_sha256, config.name)
+        self.adapter = None
+        model = dataclasses.replace(config.model, base=settled(config.model.base, self.base), base_sha256=digest)
+        if model.adapter is not None:
+            self.adapter, adapter_digest = find_adapter(model.adapter, model.adapter_sha256, config.name)
+            adapter = settled(model.adapter, self.adapter)
+            model = dataclasses.replace(model, adapter=adapter, adapter_sha256=adapter_digest)
+        data = dataclasses.replace(config.data, types=types)
+        if data.folder is not None:
+            data = dataclasses.replace(data, folder=str(Path(data.folder).expanduser().resolve()))
         # What is used without the corpus, and on another machine, is told by the configuration alone.
-        self.config = dataclasses.replace(
-            config,
-            model=dataclasses.replace(config.model, base_sha256=digest, adapter_sha256=adapter_digest),
-            data=dataclasses.replace(config.data, types=types),
-        )
+        self.config = dataclasses.replace(config, model=model, data=data)
         self._records: dict[Split, TaggedRecords] = {}
 
-    def _sentences(self, split: Split):
+    def _sentences(self, split: Split) -> list[Sentence]:
+        if split in self._read:
+            return self._read[split]
         data = self.config.data
         name = _FILES[split]
         if data.folder is not None:
             sentences, report = read_folder(data.folder, name)
             if not report.clean:
                 say(f"{data.folder}, {name}: {report}")
+                for problem in report.problems[:_PROBLEMS_SHOWN]:
+                    say(f"  {problem}")
         else:
             sentences, _ = corpus(str(data.corpus)).read(name)
         most = {Split.TRAIN: data.limit, Split.VALID: data.valid_limit}.get(split)
         kept = sentences[:most]
-        return kept if split is not Split.TRAIN or data.empties is None else fewer_empties(kept, data.empties)
+        if split is Split.TRAIN and data.empties is not None:
+            kept = fewer_empties(kept, data.empties)
+        self._read[split] = kept
+        return kept
 
     def init(self, key: jax.Array) -> TokenClassifier:
         settings = self.config.model
@@ -113,6 +127,7 @@ class TaggerTask:
     def records(self, split: Split) -> TaggedRecords:
         if split not in self._records:
             sentences, length = self._sentences(split), self.config.data.max_length
+            check_length(self.base, length, "data.max_length")
             if self.config.data.joined is not None:
                 sentences = joined(sentences, self.tokenizer, self.config.data.joined)
             packed = self.config.data.packed

@@ -55,7 +55,9 @@ class TextRecords:
 
     def __init__(self, rows: np.ndarray, split: Split) -> None:
         if not len(rows):
-            raise UserError(f"the {split} text does not fill one row of {rows.shape[1]} pieces: give more text")
+            raise UserError(
+                f"the {split} text does not fill one row of {rows.shape[1]} pieces: give more text, or a larger data.held_out"
+            )
         self.rows, self.split = rows, split
 
     def __len__(self) -> int:

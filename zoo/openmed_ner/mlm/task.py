@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -18,8 +19,8 @@ from zoo.core.errors import UserError
 from zoo.core.progress import say
 from zoo.core.release import read_release
 from zoo.core.task import Batch, Monitor, Split
-from zoo.openmed_ner.base import checked_base
-from zoo.openmed_ner.convert import load_masked_lm
+from zoo.openmed_ner.base import checked_base, settled
+from zoo.openmed_ner.convert import check_length, load_masked_lm
 from zoo.openmed_ner.encoders.common import MaskedLM
 from zoo.openmed_ner.energy import run_facts
 from zoo.openmed_ner.lora import add_adapters, trainable
@@ -39,7 +40,7 @@ class DomainTask:
         config: the typed experiment.
 
     Attributes:
-        config: the same with ``model.base_sha256`` filled in.
+        config: the same with ``model.base_sha256`` filled in, folders and files by their whole paths.
 
     Raises:
         UserError: the base cannot be had, is not the one that the configuration states, or its tokenizer has no [MASK]; the text
@@ -52,7 +53,9 @@ class DomainTask:
 
     def __init__(self, config: DomainConfig) -> None:
         self.base, digest = checked_base(config.model.base, config.model.base_sha256, config.name)
-        self.config = dataclasses.replace(config, model=dataclasses.replace(config.model, base_sha256=digest))
+        model = dataclasses.replace(config.model, base=settled(config.model.base, self.base), base_sha256=digest)
+        files = tuple(str(Path(name).expanduser().resolve()) for name in config.data.files)
+        self.config = dataclasses.replace(config, model=model, data=dataclasses.replace(config.data, files=files))
         self.tokenizer = Tokenizer(self.base)
         if self.tokenizer.mask == NO_PIECE:
             raise UserError(f"base {config.model.base}: its tokenizer has no [MASK]: choose another base")
@@ -125,6 +128,7 @@ class DomainTask:
         return out
 
     def _packed(self) -> dict[str, np.ndarray]:
+        check_length(self.base, self.config.data.length, "data.length")
         found = self.passages()
         return {split: pack(texts, self.tokenizer, self.config.data.length) for split, texts in found.items()}
 
