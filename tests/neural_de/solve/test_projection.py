@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+from zoo.neural_de.solve import solve
 from zoo.neural_de.solve.attempts import attempts
 from zoo.neural_de.solve.field import Field
 
@@ -161,3 +162,20 @@ def test_less_of_the_error_estimate_is_round_off() -> None:
             for field in (narrow, unseen)
         }
     assert 0 < error[narrow] < 0.5 * error[unseen]
+
+
+@pytest.mark.parametrize(("dtype", "t1", "rtol"), [("float32", 20.0, 1e-4), ("float64", 50.0, 1e-6)])
+def test_a_decaying_state_keeps_its_relative_accuracy(dtype, t1, rtol):
+    """exp(-t) y0: round-off of the start, which nothing damps unless the field sees it, would outweigh what is left."""
+    with jax.enable_x64(dtype == "float64"):
+        rng = np.random.default_rng(0)
+        w = jnp.asarray(np.concatenate([np.linalg.qr(rng.normal(size=(4, 4)))[0], np.zeros((12, 4))]), dtype)
+        y0 = w @ jnp.asarray([1.0, 2.0, -1.0, 0.5], dtype)
+        controller = diffrax.PIDController(rtol=rtol, atol=1e-30 if dtype == "float64" else 1e-10)
+        found, whole = (
+            solve(diffrax.ODETerm(f), diffrax.Tsit5(), 0.0, t1, 0.01, y0, w, stepsize_controller=controller).ys[-1]
+            for f in (lambda t, y, w: -(w @ (w.T @ y)), lambda t, y, w: -(w @ jax.jit(lambda z: w.T @ z)(y)))
+        )
+        true = np.exp(-t1) * np.asarray(y0, np.float64)
+        off, off_whole = (np.abs(np.asarray(y) - true).max() / np.abs(true).max() for y in (found, whole))
+        assert off < 2 * off_whole < 0.02

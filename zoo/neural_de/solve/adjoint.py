@@ -28,7 +28,7 @@ class _Residuals(NamedTuple):
     fixed: Fixed
     slots: checkpoints.Slots
     record: Record
-    slopes: list[PyTree] | None
+    projections: list[PyTree] | None
     attempts: Array
     accepted: Array
     winners: list[Array]
@@ -115,7 +115,9 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
             def stages_of(field: Field | Parts) -> step.Stages:
                 return step.run_stages(field, tableau, problem, clock.start, end, point)
 
-            pulls, field = _recorded(engine, _slopes(residuals, number, needed, point, lambda: stages_of(engine.field)))
+            pulls, field = _recorded(
+                engine, _projections(residuals, number, needed, point, lambda: stages_of(engine.field))
+            )
             stages = stages_of(field)
             kept = saving.Kept(keep, clock.start, clock.end, carry.accepted)
             outputs, times_bar = None, carry.times
@@ -192,23 +194,23 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
     )
 
 
-def _slopes(
+def _projections(
     residuals: _Residuals, number: Array, needed: Array, point: Point, stages: Callable[[], step.Stages]
 ) -> list[PyTree]:
-    """Projected slopes of an attempt's inner stages, nothing without a projection; ``stages`` makes them again.
+    """What an attempt projected, nothing without a projection; ``stages`` makes it again.
 
-    They are narrow and kept of each attempt while there are slots for all, which spares the backward pass the projections.
+    It is narrow and kept of each attempt while there are slots for all, which spares the backward pass the projections.
     """
-    if residuals.slopes is None:
+    if residuals.projections is None:
         return []
     kept = residuals.slots.stride == 1
-    slopes = lax.cond(kept, lambda: _at(residuals.slopes, number), lambda: stages().inner_slopes())
+    found = lax.cond(kept, lambda: _at(residuals.projections, number), lambda: stages().projections())
     fit = needed & residuals.sound
-    return [trees.where(fit, p, point.p) for p in slopes]  # for one that stands still, what is finite
+    return [trees.where(fit, p, point.p) for p in found]  # for one that stands still, what is finite
 
 
-def _recorded(engine: Engine, slopes: Sequence[PyTree] = ()) -> tuple[Pulls, Parts]:
-    """The field, whose pullbacks are put down as it is evaluated; projections in ``slopes`` are known."""
+def _recorded(engine: Engine, projections: Sequence[PyTree] = ()) -> tuple[Pulls, Parts]:
+    """The field, whose pullbacks are put down as it is evaluated; the first of its projections are known."""
 
     def recorded(function: Map, pulls: list[Pull], known: Sequence[PyTree] = ()) -> step.Evaluate:
         def evaluate(weights: PyTree, data: PyTree, t: Array, x: PyTree) -> PyTree:
@@ -219,7 +221,7 @@ def _recorded(engine: Engine, slopes: Sequence[PyTree] = ()) -> tuple[Pulls, Par
         return evaluate
 
     pulls, field = Pulls([], []), engine.field
-    project = None if field.project is None else recorded(field.project, pulls.project, slopes)
+    project = None if field.project is None else recorded(field.project, pulls.project, projections)
     return pulls, Parts(recorded(field.slope, pulls.slope), project)
 
 
@@ -257,7 +259,7 @@ def run(engine: Engine, inputs: Inputs, fixed: Fixed) -> Outputs:
             fixed,
             state.slots,
             state.record,
-            state.slopes,
+            state.projections,
             state.attempts,
             state.accepted,
             state.winners,

@@ -112,8 +112,8 @@ class Record(NamedTuple):
 class State(NamedTuple):
     """The loop's state; the last four are None where no gradient is wanted.
 
-    ``sound``: the field is finite at the start; of a trajectory where it is not, zeros are kept. ``slopes``: the projected slopes of
-    the inner stages, of as many attempts as there are slots; None without a projection.
+    ``sound``: the field is finite at the start; of a trajectory where it is not, zeros are kept. ``projections``: what
+    attempts projected (see Stages), of as many as there are slots; None without a projection.
     """
 
     number: Array  # of the iteration: the same for all trajectories of a vmapped batch
@@ -128,7 +128,7 @@ class State(NamedTuple):
     slots: checkpoints.Slots | None
     record: Record | None
     sound: Array | None
-    slopes: list[PyTree] | None
+    projections: list[PyTree] | None
 
 
 def running(state: State, t1: Array) -> Array:
@@ -164,7 +164,7 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
         sound=functools.reduce(jnp.logical_and, (jnp.all(jnp.isfinite(x)) for x in jtu.tree_leaves(point)))
         if keep_states
         else None,
-        slopes=[checkpoints.buffer(point.p, engine.slots) for _ in range(step.INNER)]
+        projections=[checkpoints.buffer(point.p, engine.slots) for _ in range(step.PROJECTIONS)]
         if keep_states and engine.field.project is not None
         else None,
     )
@@ -192,10 +192,10 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
         record = None
         if state.record is not None:
             record = _put(state.record, state.number, Record(clock, error.astype(real)))
-        slopes = None
-        if state.slopes is not None:
+        projections = None
+        if state.projections is not None:
             # Past the slots, into the last place: those are not read again.
-            slopes = _put(state.slopes, state.number, stages.inner_slopes())
+            projections = _put(state.projections, state.number, stages.projections())
         return State(
             number=state.number + 1,
             point=trees.where(keep, stages.end(), state.point),
@@ -209,7 +209,7 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
             slots=slots,
             record=record,
             sound=state.sound,
-            slopes=slopes,
+            projections=projections,
         )
 
     def more(state: State) -> Array:

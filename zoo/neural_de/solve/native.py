@@ -51,9 +51,9 @@ def solve(
     kept: list[PyTree] = [
         y0,
         y0,
-    ]  # of an attempt: state and derivative, their projections and those of its inner slopes
+    ]  # of an attempt: state and derivative, their projections, and what it projects
     if field.project is not None:
-        kept += (2 + step.INNER) * [jax.eval_shape(field.project, field.weights, field.data, t0, y0)]
+        kept += (2 + step.PROJECTIONS) * [jax.eval_shape(field.project, field.weights, field.data, t0, y0)]
     subs, treedef = jtu.tree_flatten(problem.subs, is_leaf=lambda x: isinstance(x, Sub))
     times = tuple(sub.ts * direction for sub in subs if sub.ts is not None)
     strides = tuple(sub.steps for sub in subs if sub.steps)

@@ -4,10 +4,12 @@ With H = direction * h, stages k_i = f(t_i, g_i), g_j = y + H sum_i a_ji k_i, er
 H sum_i w_i k_i, let q_i be the cotangent of H k_i: q_i = sum_j a_ji gbar_j + e_i errorbar + w_i differencebar. Then the stages'
 cotangents are kbar_i = H q_i (plus what reaches k_i directly), and that of H is sum_i <k_i, q_i>: one inner product a stage.
 
-A field that reads its state through a projection alone, f(t, y) = g(t, P y), is evaluated at u_j = P g_j = P y + H sum_i a_ji P k_i:
-of the states, only the step's end y1 = y + H sum_i b_i k_i is made. Backwards, P k_i has the cotangent pbar_i = H sum_j a_ji ubar_j,
+A field that reads its state through a projection alone, f(t, y) = g(t, P y), is evaluated at u_j = P g_j = P y + H sum_i a_ji P k_i in
+the inner stages: of the states, only the step's end y1 = y + H sum_i b_i k_i is made. The last stage is there, and u_7 = P y1 is
+projected anew: P k_6 is spared for it, and what y1 has of round-off is seen by the field, which damps it as it damps any error of the
+state. (Were P y carried on as a combination too, y would follow it unseen, and keep the round-off of its largest value for good.)
+Backwards, P k_i has the cotangent pbar_i = H sum_j a_ji ubar_j over the inner stages, y1bar gets P^T ubar_7,
 kbar_i = H (b_i y1bar + e_i errorbar + w_i differencebar) + P^T pbar_i, and that of H is a sum of two inner products.
-P y is carried from step to step as the state is: it solves the differential equation d(P y)/dt = P g(t, P y).
 """
 
 from __future__ import annotations
@@ -60,12 +62,13 @@ class Point(NamedTuple):
 
 class Stages(NamedTuple):
     """Times (user's), projected states, derivatives and their projections of the seven stages, entry 0 of the step's start; without a
-    projection ``u`` are the states themselves and ``p`` are the derivatives. ``y`` and ``y1`` are the start's and the end's state."""
+    projection ``u`` are the states themselves and ``p`` are the derivatives. The projection of the sixth derivative is not needed:
+    None. ``y`` and ``y1`` are the start's and the end's state."""
 
     t: list[Array]
     u: list[PyTree]
     k: list[PyTree]
-    p: list[PyTree]
+    p: list[PyTree | None]
     y: PyTree
     y1: PyTree
 
@@ -74,13 +77,13 @@ class Stages(NamedTuple):
         projected = self.p is not self.k
         return Point(self.y1, self.k[6], self.u[6] if projected else None, self.p[6] if projected else None)
 
-    def inner_slopes(self) -> list[PyTree]:
-        """Projected derivatives of the inner stages."""
-        return self.p[1 : 1 + INNER]
+    def projections(self) -> list[PyTree]:
+        """What was projected, in order, but for the last derivative, which the next attempt begins with."""
+        return [*self.p[1:5], self.u[6]]
 
 
-# Stages between the first, which the attempt before has made, and the last, which the attempt after begins with.
-INNER = 5
+# Of an attempt: the derivatives of four inner stages, and the end's state.
+PROJECTIONS = 5
 Evaluate = Callable[[PyTree, PyTree, Array, PyTree], PyTree]
 
 
@@ -108,14 +111,19 @@ def run_stages(
     length = (end - start) * problem.direction
     t, k = [start * problem.direction], [point.k]
     u, p = ([point.y], k) if field.project is None else ([point.u], [point.p])
-    for row, c in zip(tableau.a, tableau.c, strict=True):
+    y1: PyTree = None
+    for stage, (row, c) in enumerate(zip(tableau.a, tableau.c, strict=True), start=1):
         t.append((end if c == 1 else start + c * (end - start)) * problem.direction)
-        u.append(trees.combine(length, row, p, u[0]))
-        k.append(field.slope(problem.weights, problem.data, t[-1], u[-1]))
+        arrays = (problem.weights, problem.data, t[-1])
+        if field.project is not None and stage == 6:
+            y1 = trees.combine(length, row, k, point.y)
+            u.append(field.project(*arrays, y1))
+        else:
+            u.append(trees.combine(length, row, p, u[0]))
+        k.append(field.slope(*arrays, u[-1]))
         if field.project is not None:
-            p.append(field.project(problem.weights, problem.data, t[-1], k[-1]))
-    y1 = u[6] if field.project is None else trees.combine(length, tableau.a[5], k[:6], point.y)
-    return Stages(t, u, k, p, point.y, y1)
+            p.append(None if stage == 5 else field.project(*arrays, k[-1]))
+    return Stages(t, u, k, p, point.y, u[6] if field.project is None else y1)
 
 
 def scaled_norm(
@@ -164,7 +172,8 @@ class StepCotangents(NamedTuple):
 
 
 class Pulls(NamedTuple):
-    """Pullbacks of an attempt's six evaluations of slope and of projection; the latter is empty without one."""
+    """Pullbacks of an attempt's six evaluations of slope and, where there is a projection, six of it: of the derivatives 1 to 4, of the
+    end's state, and of the last derivative."""
 
     slope: list[Pull]
     project: list[Pull]
@@ -216,11 +225,6 @@ def pull_step(
     if difference_bar is not None:
         combined.append((tableau.stiff, difference_bar))
     length_bar = jnp.zeros((), time_dtype)
-    if projected:
-        combined.append(((*tableau.a[5], 0.0), y1_bar))
-        y_bar = trees.add(y_bar, y1_bar)
-        for weights, bar in combined:
-            length_bar = length_bar + trees.dot(trees.combine(one, weights, stages.k), bar, time_dtype)
 
     direct: list[PyTree] = [None, None, None, None, None, k6_bar, k7_bar]
     weights_bar: PyTree = None
@@ -229,14 +233,15 @@ def pull_step(
     k_bar: PyTree = None
     p_bar: PyTree = None
     for i in reversed(range(7)):
-        later = [(row[i], bar) for row, bar in zip(tableau.a[i:], u_bars[i + 1 :], strict=True) if row[i] != 0]
+        after = zip(tableau.a[i:], u_bars[i + 1 :], strict=True)
+        later = [(row[i], bar) for row, bar in after if row[i] != 0 and bar is not None]
         wide = [(weights[i], bar) for weights, bar in combined if weights[i] != 0]
         if outputs[i] is not None:
             wide.append((1.0, outputs[i]))
         if projected:
             if i == 6:
                 p_bar = bars.end.p
-            else:
+            elif later:
                 q = trees.combine(one, *zip(*later, strict=True))
                 length_bar = length_bar + trees.dot(stages.p[i], q, time_dtype)
                 p_bar = trees.times(length, q)
@@ -245,7 +250,7 @@ def pull_step(
             k_bar = direct[i]
             if wide:
                 k_bar = trees.add(trees.times(length, trees.combine(one, *zip(*wide, strict=True))), k_bar)
-            if i > 0:
+            if i > 0 and i != 5:
                 w_bar, _, more = pulls.project[i - 1](p_bar)
                 weights_bar, k_bar = trees.add(weights_bar, w_bar), trees.add(more, k_bar)
         else:
@@ -258,8 +263,16 @@ def pull_step(
         weights_bar = trees.add(weights_bar, w_bar)
         t_bar, c = t_bar * problem.direction, tableau.c[i - 1]
         start_bar, end_bar = start_bar + (1 - c) * t_bar, end_bar + c * t_bar
-        if i == 6:
-            u_bars[6] = trees.add(u_bars[6], bars.end.u if projected else y1_bar)
+        if i == 6 and projected:
+            w_bar, _, more = pulls.project[4](trees.add(u_bars[6], bars.end.u))
+            weights_bar, u_bars[6] = trees.add(weights_bar, w_bar), None  # P y1 is no combination
+            y1_bar = trees.add(y1_bar, more)
+            y_bar = trees.add(y_bar, y1_bar)
+            combined.append(((*tableau.a[5], 0.0), y1_bar))
+            for weights, bar in combined:
+                length_bar = length_bar + trees.dot(trees.combine(one, weights, stages.k), bar, time_dtype)
+        elif i == 6:
+            u_bars[6] = trees.add(u_bars[6], y1_bar)
     u_bar = trees.add(*u_bars[1:])
     point = Point(y_bar, k_bar, u_bar, p_bar) if projected else Point(trees.add(y_bar, u_bar), k_bar, None, None)
     span_bar = length_bar * problem.direction
