@@ -48,10 +48,7 @@ def solve(
     end, evaluations = _first_end(problem, solver, controller, field, direction)
     end = jnp.where(end > t1, t1, end)
 
-    kept: list[PyTree] = [
-        y0,
-        y0,
-    ]  # of an attempt: state and derivative, their projections, and what it projects
+    kept: list[PyTree] = [y0, y0]  # of an attempt: state and derivative, their projections, and what it projects
     if field.project is not None:
         kept += (2 + step.PROJECTIONS) * [jax.eval_shape(field.project, field.weights, field.data, t0, y0)]
     subs, treedef = jtu.tree_flatten(problem.subs, is_leaf=lambda x: isinstance(x, Sub))
