@@ -93,6 +93,15 @@ def test_maps_of_config_files():
     assert LabelMap.of_types(["b", "a", "b"]).names == ("O", "B-a", "I-a", "B-b", "I-b")
 
 
+@pytest.mark.parametrize("rest", [(None, "B-Y", "I-Y"), ("B-Y", None), (None, None)])
+@pytest.mark.parametrize("sized", [True, False])
+def test_gaps_of_a_map_survive_config_files(rest, sized):
+    labels = LabelMap(("O", "B-X", "I-X", *rest))
+    back = LabelMap.from_config(labels.to_config(), labels.size if sized else None)
+    assert back == labels
+    assert back.allowed() == labels.allowed()
+
+
 @pytest.mark.parametrize(
     ("raw", "says"),
     [
@@ -101,6 +110,7 @@ def test_maps_of_config_files():
         ({"id2label": {"0": "O", "7": "B"}}, "label id 7 has no output: the head has 2"),
         ({"id2label": {"-1": "B", "0": "O"}}, "label id -1"),
         ({"id2label": {"0": "A", "1": "B-X"}}, "no label O"),
+        ({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}, "no label O among LABEL_0, LABEL_1"),
         ({"id2label": {"0": "O", "1": "O"}}, "O has more than one id"),
         (
             {"id2label": {"0": "O", "1": "B"}, "label2id": {"O": 1, "B": 0}},

@@ -94,6 +94,11 @@ def tags_of(entities: Iterable[tuple[int, int, str]], length: int, *, default_ty
     return out
 
 
+def _gap(i: int) -> str:
+    """What transformers calls an output without a name."""
+    return f"LABEL_{i}"
+
+
 @dataclass(frozen=True)
 class LabelMap:
     """Which label each id of a head means.
@@ -125,8 +130,11 @@ class LabelMap:
             raw: config.json.
             n_rows: number of outputs of the head in the weights; ids below it without a label are gaps.
 
+        ``LABEL_<id>`` at that id is a gap as well: so this package and transformers name an output that means nothing. A map
+        of such names alone has no O and is refused.
+
         Raises:
-            UserError: no map, an id that is no number, below 0 or past the head, or two maps that disagree.
+            UserError: no map, an id that is no number, below 0 or past the head, two maps that disagree, or no O.
         """
         id2label, label2id = raw.get("id2label") or {}, raw.get("label2id") or {}
         if not id2label and not label2id:
@@ -145,11 +153,12 @@ class LabelMap:
         if min(by_id) < 0 or max(by_id) >= size:
             wrong = min(by_id) if min(by_id) < 0 else max(by_id)
             raise UserError(f"config.json: label id {wrong} has no output: the head has {size}")
-        return cls(tuple(by_id.get(i) for i in range(size)))
+        named = {i: name for i, name in by_id.items() if name != _gap(i)}
+        return cls(tuple((named or by_id).get(i) for i in range(size)))
 
     def to_config(self) -> dict[str, Any]:
-        """``id2label`` and ``label2id`` as config.json holds them; a gap becomes ``LABEL_<id>`` in id2label alone."""
-        id2label = {str(i): f"LABEL_{i}" if name is None else name for i, name in enumerate(self.names)}
+        """``id2label`` and ``label2id`` as config.json holds them; a gap becomes ``LABEL_<id>``, as transformers has it."""
+        id2label = {str(i): _gap(i) if name is None else name for i, name in enumerate(self.names)}
         return {"id2label": id2label, "label2id": {name: int(i) for i, name in id2label.items()}}
 
     @property
