@@ -13,7 +13,7 @@ from zoo.openmed_ner.corpora.chemdner import read_chemdner
 from zoo.openmed_ner.corpora.mmax2 import fsu_sentences, read_fsu, read_mmax2
 from zoo.openmed_ner.corpora.nersuite import read_nersuite
 from zoo.openmed_ner.corpora.pubtator import read_pubtator
-from zoo.openmed_ner.corpora.records import Document, Span
+from zoo.openmed_ner.corpora.records import Document, Report, Span
 from zoo.openmed_ner.corpora.segment import sentence_spans, to_sentences
 
 DATA = Path(os.environ.get("ZOO_DATA_DIR", "").split(os.pathsep)[0]) / "openmed_ner"
@@ -183,6 +183,9 @@ def test_chemdner_release_files(tmp_path):
     assert [s.label for s in kept[0].spans] == ["SYSTEMATIC", "FORMULA"]
     with pytest.raises(UserError, match="line 3: span"):
         read_chemdner(abstracts, notes, strict=True)
+    notes.write_text("1\tT\t3\t²\tx\tSYSTEMATIC\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"line 1: .* has no whole numbers as offsets"):
+        read_chemdner(abstracts, notes)
     notes.write_text("9\tT\t3\t12\tx\tSYSTEMATIC\n")
     with pytest.raises(UserError, match="line 1: document 9 is not among the abstracts"):
         read_chemdner(abstracts, notes)
@@ -214,6 +217,7 @@ def test_gellus_in_nersuite(tmp_path):
         ("O\t0\t3\tab\n", "line 1: 'ab' does not fit 0:3"),
         ("O\t0\t2\tab\nO\t1\t2\tb\n", "line 2: 'b' at 1 starts before"),
         ("O\tx\t2\tab\n", "line 1: .* is no NERsuite line"),
+        ("O\t0\t²\tab\n", "line 1: .* is no NERsuite line"),
         ("\n", "holds no sentence"),
     ],
 )
@@ -250,8 +254,10 @@ def test_fsu_in_bioc(tmp_path):
     with pytest.raises(UserError, match="document 7: the passage at 4 overlaps"):
         read_bioc(path)
     path.write_text(BIOC.replace('offset="0"', 'offset="-3"'))
-    with pytest.raises(UserError, match="'-3' is no whole number"):
-        read_bioc(path)
+    for odd in ("-3", "1_0", "²", "9" * 5000):
+        path.write_text(BIOC.replace('offset="0"', f'offset="{odd}"'), encoding="utf-8")
+        with pytest.raises(UserError, match=f"'{odd}' is no whole number"):
+            read_bioc(path)
 
 
 def test_fsu_in_iexml(tmp_path):
@@ -276,6 +282,9 @@ def test_fsu_in_iexml(tmp_path):
     [
         ("<a><b></a>", "not well-formed XML"),
         ('<!DOCTYPE a [<!ENTITY x "y">]><a>&x;</a>', "defines XML entities"),
+        ('<?xml version="1.0" encoding="foo"?><a/>', "not well-formed XML"),
+        ('<?xml version="1.0" encoding="utf-32"?><a/>', "not well-formed XML"),
+        ('<?xml version="1.0" encoding="base64"?><a/>', "not well-formed XML"),
         ("<a/>", "holds no"),
     ],
 )
@@ -285,6 +294,26 @@ def test_xml_that_is_refused(text, says, tmp_path):
     for reader in (read_bioc, read_iexml):
         with pytest.raises(UserError, match=says):
             reader(path)
+
+
+@pytest.mark.parametrize(
+    "reader", [read_bioc, read_iexml, read_nersuite, read_pubtator, lambda path: read_chemdner(path, path)]
+)
+def test_files_that_cannot_be_read(reader, tmp_path):
+    (tmp_path / "file").write_text("")
+    for path, says in (("", "is a folder"), ("none", "no such file"), ("file/x", "cannot be read .Not a directory")):
+        with pytest.raises(UserError, match=says):
+            reader(tmp_path / path)
+
+
+def test_reports_are_merged_by_kind():
+    one, other = Report(keep=2), Report(keep=2)
+    for report, kinds in ((one, "aaab"), (other, "abbbc")):
+        for line, kind in enumerate(kinds):
+            report.add(kind, "f", line, "odd", "left out")
+    one.merge(other)
+    assert one.counts == {"a": 4, "b": 4, "c": 1}
+    assert [(p.kind, p.line) for p in one.problems] == [("a", 0), ("a", 1), ("b", 3), ("b", 1), ("c", 4)]
 
 
 def test_pubtator_structure(tmp_path):
@@ -311,6 +340,20 @@ def test_pubtator_structure(tmp_path):
         path.write_text(text)
         with pytest.raises(UserError, match=says):
             read_pubtator(path)
+
+
+@pytest.mark.parametrize(
+    "row", ["-1\t5\tonly\tX", "0\t²\tonly\tX", "only\t0\t4\tX", "0\t4\tonly", f"0\t{'9' * 5000}\tonly\tX"]
+)
+def test_pubtator_lines_without_offsets_are_reported(row, tmp_path):
+    (tmp_path / "p").write_text(
+        f"2|t|only title\n2\t0\t4\tonly\tX\tD1|D2\n2\tAssociation\tD1\tD2\tNovel\n2\t{row}\n", "utf-8"
+    )
+    (document,), report = read_pubtator(tmp_path / "p")
+    assert [s.text for s in document.spans] == ["only"]
+    assert [(p.kind, p.line) for p in report.problems] == [("lines without offsets", 4)]
+    with pytest.raises(UserError, match=r"line 4: .* is no id, start, end, mention, type"):
+        read_pubtator(tmp_path / "p", strict=True)
 
 
 def test_brat_files_round_trip_with_line_breaks(tmp_path):

@@ -96,10 +96,23 @@ def test_files_of_the_users_own(tmp_path):
         assert file_passages(tmp_path / name) == ["A title.", "First & part."]
     (tmp_path / "torn.xml").write_text(xml[:60])
     (tmp_path / "torn.xml.gz").write_bytes(b"no gzip")
+    flipped = bytearray((tmp_path / "a.xml.gz").read_bytes())
+    flipped[10:14] = b"\xff" * 4
+    (tmp_path / "flipped.xml.gz").write_bytes(flipped)
+    (tmp_path / "cut.xml.gz").write_bytes((tmp_path / "a.xml.gz").read_bytes()[:-20])
+    for encoding in ("foo", "utf-32"):
+        (tmp_path / f"{encoding}.xml").write_text(f"<?xml version='1.0' encoding='{encoding}'?>{xml}")
+    (tmp_path / "folder.xml").mkdir()
     (tmp_path / "empty.txt").write_text("\n \n")
     for name, error, says in (
         ("torn.xml", DamagedError, "not PubMed's XML"),
         ("torn.xml.gz", DamagedError, "not PubMed's XML"),
+        ("flipped.xml.gz", DamagedError, "not PubMed's XML"),
+        ("cut.xml.gz", DamagedError, "not PubMed's XML"),
+        ("foo.xml", DamagedError, "not PubMed's XML"),
+        ("utf-32.xml", DamagedError, "not PubMed's XML"),
+        ("folder.xml", UserError, "is a folder"),
+        ("a.txt/x.xml", UserError, "cannot be read .Not a directory"),
         ("none.xml", UserError, "no such file"),
         ("none.txt", UserError, "no such file"),
         ("empty.txt", UserError, "holds no text"),

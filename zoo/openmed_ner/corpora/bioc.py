@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from zoo.core.errors import UserError, one_line
-from zoo.openmed_ner.corpora.records import Document, Report, Span, checked_span
+from zoo.openmed_ner.corpora.records import Document, Report, Span, checked_span, offset, read_bytes
 
 
 def read_bioc(path: str | Path, *, strict: bool = False) -> tuple[list[Document], Report]:
@@ -106,25 +106,20 @@ def _place(span: Span) -> tuple[int, int]:
 
 
 def _number(value: str | None, path: object, name: str) -> int:
-    try:
-        number = int(value or "")
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise UserError(f"{path}, document {name}: offset or length {value!r} is no whole number: mend the file")
+    number = offset((value or "").strip())
+    if number is None:
+        raise UserError(
+            f"{path}, document {name}: offset or length {value!r} is no whole number below 10^9: mend the file"
+        )
     return number
 
 
 def _parse(path: str | Path) -> ET.Element:
-    path = Path(path)
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file: check the path") from None
+    raw = read_bytes(path)
     # Entities of one's own making can blow a small file up to gigabytes; these formats need none.
     if b"<!ENTITY" in raw:
         raise UserError(f"{path} defines XML entities, which these formats do not need: it is refused")
     try:
         return ET.fromstring(raw)
-    except ET.ParseError as error:
+    except (ET.ParseError, LookupError, ValueError) as error:  # the latter two: an encoding that the parser lacks
         raise UserError(f"{path}: not well-formed XML ({one_line(str(error))}): get the file again") from None

@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from zoo.core.errors import UserError
-from zoo.openmed_ner.corpora.records import Document, Report, checked_span, read_text, refuse
+from zoo.openmed_ner.corpora.records import Document, Report, checked_span, offset, read_text, refuse
 
 
 def read_chemdner(
@@ -43,18 +43,20 @@ def read_chemdner(
         if not line:
             continue
         columns = line.split("\t")
-        if len(columns) < 6 or columns[1] not in ("T", "A") or not (columns[2].isdigit() and columns[3].isdigit()):
-            raise refuse(
-                annotations, number, f"{line[:40]!r} cannot be read", "give id, T or A, start, end, mention, class"
-            )
+        mend = "give id, T or A, start, end, mention, class"
+        if len(columns) < 6 or columns[1] not in ("T", "A"):
+            raise refuse(annotations, number, f"{line[:40]!r} cannot be read", mend)
         name, part, start, end, mention, kind = columns[:6]
+        start, end = offset(start), offset(end)
+        if start is None or end is None:
+            raise refuse(annotations, number, f"{line[:40]!r} has no whole numbers as offsets", mend)
         if name not in texts:
             raise refuse(
                 annotations, number, f"document {name} is not among the abstracts", "use the files of one split"
             )
         title, abstract = texts[name]
         shift = 0 if part == "T" else len(title) + 1
-        fragment = (int(start) + shift, int(end) + shift)
+        fragment = (start + shift, end + shift)
         span, why = checked_span(f"{title}\n{abstract}", [fragment], label or kind, mention)
         if span is None:
             if strict:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from zoo.core.errors import UserError
-from zoo.openmed_ner.corpora.records import Document, Report, Sentence, Span, read_text, refuse
+from zoo.openmed_ner.corpora.records import Document, Report, Sentence, Span, offset, read_text, refuse
 from zoo.openmed_ner.labels import spans, tags_of
 
 
@@ -55,9 +55,10 @@ def read_nersuite(path: str | Path) -> tuple[Document, list[Sentence], Report]:
             finish()
             continue
         columns = line.rstrip("\r").split("\t")
-        if len(columns) < 4 or not (columns[1].isdigit() and columns[2].isdigit()):
+        start, end = (offset(c) for c in columns[1:3]) if len(columns) >= 4 else (None, None)
+        if start is None or end is None:
             raise refuse(path, number, f"{line[:40]!r} is no NERsuite line", "give tag, start, end, word")
-        tag, start, end, word = columns[0], int(columns[1]), int(columns[2]), columns[3]
+        tag, word = columns[0], columns[3]
         if end - start != len(word):
             raise refuse(path, number, f"{word!r} does not fit {start}:{end}", "mend the offsets")
         if rows and start < rows[-1][1]:

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 
-from zoo.core.errors import UserError
+from zoo.core.errors import UserError, one_line
 from zoo.openmed_ner.labels import spans
 
 
@@ -82,8 +83,9 @@ class Document:
 
 @dataclass(frozen=True)
 class Problem:
-    """One flaw of a file: where, what, and what was done about it."""
+    """One flaw of a file: its kind, where, what, and what was done about it."""
 
+    kind: str
     file: str
     line: int
     reason: str
@@ -111,15 +113,16 @@ class Report:
         """Count a flaw."""
         self.counts[kind] += 1
         if self.counts[kind] <= self.keep:
-            self.problems.append(Problem(str(file), line, reason, action))
+            self.problems.append(Problem(kind, str(file), line, reason, action))
 
     def merge(self, other: Report) -> None:
-        """Add the flaws of another report."""
-        before = Counter(self.counts)
+        """Add the flaws of another report; of each kind the first :attr:`keep` of both together are kept."""
         self.counts.update(other.counts)
-        room = {kind: self.keep - before[kind] for kind in other.counts}
-        if all(n >= 0 for n in room.values()):
-            self.problems.extend(other.problems)
+        kept = Counter(problem.kind for problem in self.problems)
+        for problem in other.problems:
+            kept[problem.kind] += 1
+            if kept[problem.kind] <= self.keep:
+                self.problems.append(problem)
 
     @property
     def clean(self) -> bool:
@@ -137,22 +140,43 @@ def refuse(file: object, line: int, reason: str, mend: str) -> UserError:
     return UserError(f"{file}, line {line}: {reason}: {mend}")
 
 
-def read_text(path: object) -> str:
-    """A file's text without its byte-order mark; UserError with the line where it is not UTF-8."""
-    from pathlib import Path
+def unreadable(path: object, error: OSError) -> UserError:
+    """The error for a file that the system does not give out."""
+    if isinstance(error, FileNotFoundError):
+        return UserError(f"{path}: no such file: check the path")
+    if isinstance(error, IsADirectoryError):
+        return UserError(f"{path} is a folder: name a file")
+    return UserError(
+        f"{path}: cannot be read ({error.strerror or one_line(str(error))}): check the path and its rights"
+    )
 
-    path = Path(str(path))
+
+def read_bytes(path: str | Path) -> bytes:
+    """A file's content; UserError where it cannot be read."""
     try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file: check the path") from None
-    except IsADirectoryError:
-        raise UserError(f"{path} is a folder: name a file") from None
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def read_text(path: str | Path, *, mark: bool = False) -> str:
+    """A file's text; UserError where it cannot be read, with the line where it is not UTF-8.
+
+    Args:
+        path: the file.
+        mark: keep its byte-order mark.
+    """
+    raw = read_bytes(path)
     try:
-        return raw.decode("utf-8-sig")
+        return raw.decode("utf-8" if mark else "utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         raise refuse(path, line, f"byte {raw[error.start]:#04x} is not UTF-8", "save the file as UTF-8") from None
+
+
+def offset(digits: str | None) -> int | None:
+    """The number that ASCII digits write, None for anything else ("-1", "²") and for more than any text has characters."""
+    return int(digits) if digits and digits.isascii() and digits.isdecimal() and len(digits) < 10 else None
 
 
 def checked_span(

@@ -7,6 +7,7 @@ import hashlib
 import lzma
 import re
 import xml.etree.ElementTree as ET
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -15,7 +16,7 @@ from zoo.core.config import nearest
 from zoo.core.data import DataFile, locate
 from zoo.core.errors import DamagedError, UserError, one_line
 from zoo.openmed_ner.corpora.catalogue import corpus
-from zoo.openmed_ner.corpora.records import read_text
+from zoo.openmed_ner.corpora.records import read_text, unreadable
 
 # Passages that lie together stay together: a document's neighbours would tell of what is held out.
 BLOCK = 20
@@ -95,8 +96,8 @@ def file_passages(path: str | Path) -> list[str]:
     """The passages of a user's own file: titles and abstracts of PubMed's XML (.xml, .xml.gz), else a passage a line.
 
     Raises:
-        UserError: it is not there, holds no text or is not UTF-8.
-        DamagedError: it is not well-formed XML.
+        UserError: it cannot be read, holds no text or is not UTF-8.
+        DamagedError: it is not well-formed XML, or not sound gzip.
     """
     path = Path(path).expanduser()
     found = list(_pubmed(path)) if path.name.lower().endswith((".xml", ".xml.gz")) else _lines(path)
@@ -119,10 +120,11 @@ def _pubmed(path: Path) -> Iterator[str]:
                         yield text
                 elif node.tag == "PubmedArticle":
                     node.clear()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file: check the path") from None
-    except (ET.ParseError, gzip.BadGzipFile, EOFError) as error:
+    # LookupError and ValueError: an encoding that the parser lacks
+    except (ET.ParseError, LookupError, ValueError, gzip.BadGzipFile, zlib.error, EOFError) as error:
         raise DamagedError(f"{path}: not PubMed's XML ({one_line(str(error))}): get the file again") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def blocks(passages: Sequence[str], limit: int | None = None) -> list[list[str]]:
