@@ -5,6 +5,8 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from zoo.core.errors import UserError
 from zoo.openmed_ner.corpora.bioc import read_bioc, read_iexml
@@ -384,6 +386,68 @@ def test_brat_flaws(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"holds no \.txt"):
         read_brat(tmp_path / "empty")
+
+
+def annotated(folder, text, notes):
+    (folder / "a.txt").write_bytes(text.encode())
+    (folder / "a.ann").write_bytes(notes.encode())
+    (document,), report = read_brat(folder)
+    return document, report
+
+
+def test_brat_keeps_both_entities_of_one_id(tmp_path):
+    notes = "T1\tX 0 4\tsome\nT1\tY 5 9\ttext\nN1\tReference T1 db:7\n"
+    document, report = annotated(tmp_path, "some text", notes)
+    assert [(s.text, s.label, s.id) for s in document.spans] == [("some", "X", "db:7"), ("text", "Y", "db:7")]
+    assert report.counts == {"ids given twice": 1}
+    assert "a.ann, line 2: T1 for the second time; both kept" in str(report.problems[0])
+    with pytest.raises(UserError, match=r"a\.ann, line 2: T1 for the second time"):
+        read_brat(tmp_path, strict=True)
+
+
+@pytest.mark.parametrize(
+    "odd", ["t1\tX 0 4\tsome", " T1\tX 0 4\tsome", "T1 X 0 4 some", "T1\tX 0 ²\tsome", f"T1\tX 0 {'9' * 5000}\ts"]
+)
+def test_brat_lines_that_are_none_of_its_kinds_are_reported(odd, tmp_path):
+    known = "R1\tr Arg1:T1 Arg2:T2\nE1\tX:T1\nA1\tn T1\nM1\tn T1\n#1\tNote T1\tT2\n*\te T1 T2\n\n"
+    _, report = annotated(tmp_path, "some text", f"{known}{odd}\n")
+    assert [(p.kind, p.line) for p in report.problems] == [("lines that are no entity", 8)]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("inner", "\u2028\u2029\x85\v\f\x1c")
+def test_brat_lines_end_at_line_feeds_alone(end, inner, tmp_path):
+    document, report = annotated(tmp_path, f"big{inner}bad", f"T1\tX 0 7\tbig{inner}bad{end}T2\tX 4 7\tbad{end}")
+    assert report.clean
+    assert [s.fragments for s in document.spans] == [((0, 7),), ((4, 7),)]
+    write_brat(tmp_path / "again", document)
+    assert read_brat(tmp_path / "again") == ([document], report)
+
+
+@pytest.mark.parametrize(("counted", "text"), [(1, "\ufeffsome text"), (0, "some text")])
+def test_a_byte_order_mark_counts_if_the_mentions_say_so(counted, text, tmp_path):
+    document, report = annotated(tmp_path, "\ufeffsome text", f"T1\tX {5 + counted} {9 + counted}\ttext\n")
+    assert report.clean
+    assert (document.text, document.spans[0].text) == (text, "text")
+    assert annotated(tmp_path, "\ufeffsome text", "")[0].text == "some text"
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.text("ab \ufeff\u2028\x85\r\né", min_size=1), st.sampled_from(["X", "Cell line", "a\u00a0b\tc", ""]), st.data()
+)
+def test_brat_reads_what_it_writes(tmp_path, text, label, data):
+    places = [i for i, c in enumerate(text) if not c.isspace()]
+    start, end = sorted((data.draw(st.sampled_from(places)), data.draw(st.sampled_from(places)))) if places else (0, -1)
+    spans = (Span(((start, end + 1),), label, text[start : end + 1]),) if places else ()
+    write_brat(tmp_path, Document("d", text, spans))
+    (back,), report = read_brat(tmp_path)
+    assert report.clean
+    assert back.text == (text if spans else text.removeprefix("\ufeff"))
+    assert ["".join(s.text.split()) for s in back.spans] == ["".join(s.text.split()) for s in spans]
+    assert [(s.start, s.end, s.label) for s in back.spans] == [
+        (start, end + 1, {"X": "X", "Cell line": "Cell_line", "": "ENTITY"}.get(label, "a_b_c")) for _ in spans
+    ]
 
 
 def test_documents_become_sentences():

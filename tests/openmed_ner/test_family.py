@@ -27,7 +27,7 @@ from zoo.openmed_ner.corpora.brat import read_brat
 from zoo.openmed_ner.corpora.catalogue import CORPORA
 from zoo.openmed_ner.corpora.conll import read_conll
 from zoo.openmed_ner.corpora.records import Report, Sentence
-from zoo.openmed_ner.formats import Tagged, to_brat, to_conll, to_html, to_jsonl, write
+from zoo.openmed_ner.formats import Tagged, check_target, to_brat, to_conll, to_html, to_jsonl, write
 from zoo.openmed_ner.mlm.config import DomainConfig
 from zoo.openmed_ner.pipeline import Entity
 from zoo.openmed_ner.predictor import ReleasedTagger, predict_arguments
@@ -537,6 +537,14 @@ def test_brat_cuts_at_line_ends_and_reads_back(tmp_path):
     with pytest.raises(UserError, match="differ only in case"):
         write("brat", [tagged("a", name="A"), tagged("a", name="a")], tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+def test_brat_refuses_names_that_are_too_long_before_anything_is_tagged(tmp_path):
+    check_target("brat", ["b" * 196, "漢" * 65], tmp_path / "out")
+    with pytest.raises(UserError, match=r"makes a file name of 202 bytes, over 200: shorten the id"):
+        check_target("brat", ["漢" * 66], tmp_path / "out")
+    write("brat", [tagged("a", name="b" * 196), tagged("a", name="漢" * 65)], tmp_path / "out")
+    assert len(read_brat(tmp_path / "out")[0]) == 2
 
 
 def test_conll_keeps_neighbours_apart():

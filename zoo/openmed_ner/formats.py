@@ -19,8 +19,8 @@ from zoo.openmed_ner.corpora.records import Document, Span
 from zoo.openmed_ner.corpora.segment import to_sentences
 from zoo.openmed_ner.pipeline import Entity
 
-_FILE_NAME = re.compile(r"[\w-][\w.-]{0,99}")
-# Of the name of a file or folder that is written, which gets more letters on the way; most file systems allow 255.
+_FILE_NAME = re.compile(r"[\w-][\w.-]*")
+# Bytes of the name of a file or folder, which may get more letters on the way; most file systems allow 255.
 _LONGEST_NAME = 200
 # HTML has no place for these characters; an entity's place does not depend on the page.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -140,7 +140,8 @@ def check_target(kind: str, names: Sequence[str], out: Path) -> None:
         out: the file, or with brat the folder.
 
     Raises:
-        UserError: it is there already, has too long a name, lies in no folder, or with brat a name makes no file name.
+        UserError: it is there already, has too long a name, lies in no folder, or with brat an id makes no file name or too
+            long a one.
     """
     if (length := len(os.fsencode(out.name))) > _LONGEST_NAME:
         raise UserError(f"--out: the name {out.name[:40]!r}... has {length} bytes: {_LONGEST_NAME} are the most")
@@ -156,6 +157,10 @@ def check_target(kind: str, names: Sequence[str], out: Path) -> None:
         for name in names:
             if not _FILE_NAME.fullmatch(name):
                 raise UserError(f"brat: id {name[:60]!r} makes no file name: use letters, digits, '-', '_' and '.'")
+            if (size := len(f"{name}.ann".encode())) > _LONGEST_NAME:
+                raise UserError(
+                    f"brat: id {name[:60]!r} makes a file name of {size} bytes, over {_LONGEST_NAME}: shorten the id"
+                )
         if len({name.casefold() for name in names}) < len(names):
             raise UserError("brat: two ids differ only in case and would share a file on some systems: rename one")
 
