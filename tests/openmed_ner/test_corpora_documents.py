@@ -1,7 +1,9 @@
 """Readers of documents with places: real files against each other and against their own text; made files for the rest."""
 
+import itertools
 import os
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -473,6 +475,43 @@ def test_documents_become_sentences():
     ]
     assert [s.entities for s in sentences] == [[(11, 12, "D")], [(4, 8, "D")], [(0, 1, "D")], []]
     assert report.counts == {"overlapping spans": 1, "discontinuous spans": 1, "borders inside a word": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ('He has "cystic fibrosis." Then', ['He has "cystic fibrosis."', "Then"]),
+        ("(He has it.)  [Then] (x", ["(He has it.)", "[Then] (x"]),
+        ("It ('so!')\nthen", ["It ('so!')", "then"]),
+        ("He has (e.g.) It", ["He has (e.g.) It"]),
+    ],
+)
+def test_closing_marks_stay_with_the_sentence_that_ends(text, want):
+    assert [text[a:b] for a, b in sentence_spans(Document("d", text, ()))] == want
+
+
+@settings(deadline=None)
+@given(st.text("a. !?\"')](A1\n\t\r", max_size=60), st.data())
+def test_no_character_is_outside_all_sentences_and_none_cuts_a_span(text, data):
+    place = st.integers(0, max(len(text) - 1, 0))
+    pairs = [sorted(p) for p in data.draw(st.lists(st.tuples(place, place), max_size=4))]
+    spans = tuple(Span(((a, b),), "X", text[a:b]) for a, b in pairs if a < b and not text[a:b].isspace())
+    document = Document("d", text, spans)
+    bounds = sentence_spans(document)
+    edges = [0, *itertools.chain.from_iterable(bounds), len(text)]
+    assert edges == sorted(edges)
+    assert not "".join(text[a:b] for a, b in zip(edges[::2], edges[1::2])).strip()
+    assert not any(s.start < b and a < s.end for s in spans for a, b in zip(edges[2:-2:2], edges[3:-2:2]))
+    words = [w for s in to_sentences([document])[0] for w in s.words]
+    assert "".join(words) == "".join(text.split())
+
+
+def test_long_documents_with_many_spans_are_cut_in_time():
+    text = "Fever rose. " * 30_000
+    spans = tuple(Span(((i, i + 5),), "X", "Fever") for i in range(0, len(text), 12))
+    began = time.perf_counter()
+    assert len(sentence_spans(Document("d", text, spans))) == 30_000
+    assert time.perf_counter() - began < 20  # 0.2 s; comparing each end with each span takes minutes
 
 
 @needs_data

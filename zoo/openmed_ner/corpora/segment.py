@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import re
 from collections.abc import Iterable
 
@@ -11,7 +12,7 @@ from zoo.openmed_ner.labels import tags_of
 from zoo.openmed_ner.tokenize import word_spans
 
 # A sentence ends at a line break, or after . ! ? and closing marks before white space and what can begin a sentence.
-_END = re.compile(r"\n+|(?<=[.!?])[\"')\]]*\s+(?=[\"'(\[]*[A-Z0-9])")
+_END = re.compile(r"\n+|(?<=[.!?])(?P<closing>[\"')\]]*)\s+(?=[\"'(\[]*[A-Z0-9])")
 _NO_END = re.compile(r"(?:\b(?:e\.g|i\.e|cf|vs|Fig|fig|al|approx|ca|Dr|St|No|spp?|var|subsp|[A-Z])\.)$")
 
 
@@ -20,12 +21,14 @@ def sentence_spans(document: Document) -> list[tuple[int, int]]:
     if document.sentences:
         return list(document.sentences)
     text, inside = document.text, sorted(fragment for s in document.spans for fragment in s.fragments)
+    begins = [a for a, _ in inside]
+    farthest = [0, *itertools.accumulate((b for _, b in inside), max)]  # end of the first n fragments
     out, start = [], 0
     for match in _END.finditer(text):
-        at = match.start()
-        if "\n" not in match[0] and _NO_END.search(text, max(start, at - 12), at):
+        if "\n" not in match[0] and _NO_END.search(text, max(start, match.start() - 12), match.start()):
             continue
-        if any(a < match.end() and at < b for a, b in inside):
+        at = match.start() + len(match["closing"] or "")  # closing marks belong to the sentence that ends
+        if farthest[bisect.bisect_left(begins, match.end())] > at:
             continue
         if text[start:at].strip():
             out.append((start, at))
@@ -67,7 +70,8 @@ def to_sentences(documents: Iterable[Document]) -> tuple[list[Sentence], Report]
                 owner[i] = True
         tags = tags_of(taken, len(bounds))
         for low, high in sentence_spans(document):
-            here = range(bisect.bisect_left(starts, low), bisect.bisect_right(ends, high))
+            # A word belongs to the sentence that it begins in, should a file's own border cut it.
+            here = range(bisect.bisect_left(starts, low), bisect.bisect_left(starts, high))
             if here:
                 words = tuple(document.text[bounds[i][0] : bounds[i][1]] for i in here)
                 out.append(Sentence(words, tuple(tags[i] for i in here), name))
