@@ -1,6 +1,7 @@
 """The ten corpora against the counts of the paper page's table (section 3), and their flaws."""
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -110,8 +111,11 @@ def read(tmp_path, text, **options):
         ("I-X I-Y O I-X I-X", "B-X B-Y O B-X I-X"),  # IOB1 without B
         ("O B-X E-X S-X O", "O B-X I-X B-X O"),  # IOBES
         ("O B-X L-X U-X O", "O B-X I-X B-X O"),  # BILOU
+        ("S-X B-X M-X M-X E-X O", "B-X B-X I-X I-X I-X O"),  # BMES
+        ("B-X B-Y O B-Y O", "B-X B-Y O B-Y O"),  # entities of one word
         ("O B I B O", "O B-T I-T B-T O"),  # bare letters
         ("O GENE/PROTEIN GENE/PROTEIN Cell-line O", "O B-GENE/PROTEIN I-GENE/PROTEIN B-Cell-line O"),  # bare types
+        ("T-cell T-cell O Protein B-cell M-phase", "B-T-cell I-T-cell O B-Protein B-B-cell B-M-phase"),
     ],
 )
 def test_every_scheme_becomes_iob2(tags, want, tmp_path):
@@ -135,6 +139,67 @@ def test_flaws_are_repaired_and_counted(tmp_path):
         "lines without a word": 1,
         "I- without B-": 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("tags", "stray"),
+    [
+        ("B-X I-X O x", 4),
+        ("O B-X B-Y X", 4),
+        ("B-X x y z B-X B-X B-X B-X", 2),  # most words have a letter
+        ("x B-X O", 1),
+        ("Gene Gene Cell Drug Drug B-Gene", 1),  # a type with and without
+        ("B-X I-X B-", 3),
+        ("B-X I-X M-phase", 3),
+        ("O b-X i-X", 2),
+        ("O B_X I_X O", 2),
+        ("b i O", 1),
+    ],
+)
+def test_tags_that_fit_no_scheme_are_refused_with_their_line(tags, stray, tmp_path):
+    text = "".join(f"w{i}\t{tag}\n" for i, tag in enumerate(tags.split(), start=1))
+    with pytest.raises(UserError, match=rf"x\.tsv, line {stray}: 'w{stray}' is {tags.split()[stray - 1]}, (and|which)"):
+        read(tmp_path, text)
+
+
+@pytest.mark.parametrize("tags", ["O B-X B-Y o", "O Gene Cell o"])
+def test_a_small_o_is_reported(tags, tmp_path):
+    text = "".join(f"w\t{tag}\n" for tag in tags.split())
+    sentences, counts = read(tmp_path, text)
+    assert sentences[0][3] == ("w", "O")
+    assert counts == {"small o for O": 1}
+    with pytest.raises(UserError, match="line 4: 'w' is o"):
+        read(tmp_path, text, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("tag", "want"),
+    [
+        ("B-X", "B-X I-X I-X I-X"),
+        ("I-X", "B-X I-X I-X I-X"),
+        ("E-X", "B-X I-X I-X B-X"),
+        ("S-X", "B-X I-X I-X B-X"),
+        ("B-cell", "B-B-cell I-B-cell I-B-cell B-X"),
+    ],
+)
+def test_the_parts_of_a_word_are_one_entity(tag, want, tmp_path):
+    rest = "I-X\n\nz\tB-X\n" if tag[1:] == "-X" else "X\n\nz\tX\nz\tY\n"
+    sentences, counts = read(tmp_path, f"a b  c\t{tag}\nd\t{rest}")
+    assert [t for _, t in sentences[0]] == want.split()
+    assert counts["white space in a word"] == 1
+
+
+def test_a_document_begins_a_sentence_without_blank_lines(tmp_path):
+    sentences, counts = read(tmp_path, "-DOCSTART-\tO\na\tB-X\n-DOCSTART-\tO\nb\tI-X\n")
+    assert sentences == [[("a", "B-X")], [("b", "B-X")]]
+    assert counts == {"-DOCSTART- lines": 2, "I- without B-": 1}
+
+
+def test_many_blank_lines_are_read_in_time(tmp_path):
+    began = time.perf_counter()
+    _, counts = read(tmp_path, "a\tO\n" + "\n" * 200_000)
+    assert counts == {"blank lines doubled": 199_999}
+    assert time.perf_counter() - began < 30  # about a second; counting lines anew for each takes minutes
 
 
 def test_windows_line_ends_and_columns_by_space(tmp_path):

@@ -220,6 +220,7 @@ def test_gellus_in_nersuite(tmp_path):
     [
         ("O\t0\t3\tab\n", "line 1: 'ab' does not fit 0:3"),
         ("O\t0\t2\tab\nO\t1\t2\tb\n", "line 2: 'b' at 1 starts before"),
+        ("O\t0\t2\tab\no\t3\t4\tb\n", "line 2: 'b' is o, which has no scheme letter"),
         ("O\tx\t2\tab\n", "line 1: .* is no NERsuite line"),
         ("O\t0\t²\tab\n", "line 1: .* is no NERsuite line"),
         ("\n", "holds no sentence"),

@@ -44,6 +44,23 @@ def test_bare_tags_get_a_type(tmp_path):
     assert read_folder(tmp_path, "train")[0][0].entities == [(0, 1, "ENTITY")]
 
 
+def test_what_a_tag_means_is_told_by_all_files(tmp_path):
+    for split, rows in (
+        ("train", "x\tB-cell\ny\tT-cell\ny\tProtein\nz\tProtein\n"),
+        ("devel", "x\tO\n"),
+        ("test", "x\tB-cell\nx\tO\n"),
+    ):
+        (tmp_path / f"{split}.tsv").write_text(rows)
+    assert [s.entities for s in read_folder(tmp_path, "test")[0]] == [[(0, 1, "B-cell")]]
+    (tmp_path / "train.tsv").write_text("x\tT-cell\n")
+    with pytest.raises(
+        UserError, match=r"test\.tsv, line 1: .* with a scheme letter \(B-cell\) and without \(T-cell\)"
+    ):
+        read_folder(tmp_path, "test")
+    (tmp_path / "train.tsv").write_text("x\tB-cell\ny\tB-cell\n")
+    assert [s.entities for s in read_folder(tmp_path, "test")[0]] == [[(0, 1, "cell")]]
+
+
 def test_dirt_in_a_users_file_is_reported(tmp_path):
     (tmp_path / "train.tsv").write_text("cells\tB-D\nof\tO\nfever\tI-D\n")
     sentences, report = read_folder(tmp_path, "train")

@@ -52,6 +52,7 @@ def test_tags():
     assert split_tag("Cell-line-name") == ("I", "Cell-line-name")
     assert split_tag("GENE/PROTEIN") == ("I", "GENE/PROTEIN")
     assert split_tag("U-X") == ("S", "X")
+    assert split_tag("M-X") == ("I", "X")
     assert split_tag("B-cell", bare=True) == ("I", "B-cell")
     assert spans(["B-X", "I-Y", "O", "I-X"]) == [(0, 1, "X"), (1, 2, "Y"), (3, 4, "X")]
     assert spans(["B", "I", "B", "O"]) == [(0, 2, ""), (2, 3, "")]
@@ -65,6 +66,9 @@ def test_tags():
         (["GENE/PROTEIN", "O"], True),
         (["B-cell", "T-cell", "O"], True),
         (["B-CL", "I-CL", "GENE/PROTEIN", "O"], False),
+        (["S-X", "B-X", "M-X", "E-X", "O"], False),
+        (["M-phase", "O"], True),
+        (["S-protein", "M-protein", "N-protein", "O"], True),
         (["O"], False),
     ],
 )

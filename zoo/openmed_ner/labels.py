@@ -12,8 +12,8 @@ from zoo.core.errors import UserError
 OUTSIDE = "O"
 # A tag is a scheme letter and a type. Bare B and I have no type; anything else without a letter is a type alone,
 # so that "GENE/PROTEIN" and "Cell-line-name" stay whole.
-_TAG = re.compile(r"(?P<letter>[BIESLU])(?:-(?P<type>.+))?", re.DOTALL)
-_CANONICAL = {"L": "E", "U": "S"}  # BILOU spells IOBES's E and S as L and U
+_TAG = re.compile(r"(?P<letter>[BIESLUM])(?:-(?P<type>.+))?", re.DOTALL)
+_CANONICAL = {"L": "E", "U": "S", "M": "I"}  # BILOU spells IOBES's E and S as L and U, BMES its I as M
 
 
 def split_tag(tag: str, *, bare: bool = False) -> tuple[str, str]:
@@ -32,17 +32,31 @@ def split_tag(tag: str, *, bare: bool = False) -> tuple[str, str]:
     return _CANONICAL.get(letter, letter), match["type"] or ""
 
 
+def lettered(tags: Iterable[str]) -> set[str]:
+    """Those of a set of tags that look like a scheme letter with or without a type; M is one only beside B of the same type."""
+    seen = set(tags)
+    return {tag for tag in seen if _TAG.fullmatch(tag) and (tag[0] != "M" or f"B{tag[1:]}" in seen)}
+
+
+def continues(tags: Iterable[str]) -> bool:
+    """Whether some type has both B and what follows it (I, E, L or M): no set of types without letters has."""
+    seen = lettered(tags)
+    return any(tag[0] in "IELM" and f"B{tag[1:]}" in seen for tag in seen)
+
+
 def is_bare(tags: Iterable[str]) -> bool:
-    """Whether a label set is types without scheme letters: some label lacks one, and no type has both B and I."""
+    """Whether a label set is types without scheme letters: some label lacks one, and no type has B and what follows it.
+
+    A set of labels was chosen, and holds no stray one; for the tags of a file see :mod:`zoo.openmed_ner.corpora.schemes`.
+    """
     seen = {tag for tag in tags if tag != OUTSIDE}
-    paired = any(tag.startswith("I") and f"B{tag[1:]}" in seen and _TAG.fullmatch(tag) for tag in seen)
-    return not paired and any(_TAG.fullmatch(tag) is None for tag in seen)
+    return not continues(seen) and lettered(seen) != seen
 
 
 def spans(tags: Sequence[str], *, bare: bool = False) -> list[tuple[int, int, str]]:
     """Entities as (first, past the last, type), read leniently: I or E that continues nothing begins an entity.
 
-    IOB1, IOB2, IOBES, BILOU and bare types are all read by the same rule: an entity ends before O, B, S or another
+    IOB1, IOB2, IOBES, BILOU, BMES and bare types are all read by the same rule: an entity ends before O, B, S or another
     type, or after E or S. Adjacent entities stay apart where B or S says so.
     """
     found: list[tuple[int, int, str]] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from zoo.core.errors import UserError
@@ -37,7 +38,7 @@ def read_folder(folder: str | Path, split: str) -> tuple[list[Sentence], Report]
         raise UserError(f"{folder}: no such folder: name a folder of token files or BRAT documents with data.folder")
     files = {s: [folder / f"{n}{e}" for n in NAMES[s] for e in ENDINGS if _tokens(folder / f"{n}{e}")] for s in NAMES}
     if any(files.values()):
-        return _token_file(folder, split, files[split])
+        return _token_file(folder, split, files)
     folders = {s: [folder / n for n in NAMES[s] if (folder / n).is_dir()] for s in NAMES}
     if any(folders.values()):
         return _sub_folder(folder, split, folders[split])
@@ -62,10 +63,11 @@ def _tokens(path: Path) -> bool:
     return path.is_file() and not path.with_suffix(".ann").is_file()
 
 
-def _token_file(folder: Path, split: str, found: list[Path]) -> tuple[list[Sentence], Report]:
+def _token_file(folder: Path, split: str, files: Mapping[str, list[Path]]) -> tuple[list[Sentence], Report]:
+    found, beside = files[split], [path for other in files if other != split for path in files[other]]
     if len(found) != 1:
         raise UserError(_count(folder, split, found, "token file"))
-    return read_conll(found[0], default_type="ENTITY")
+    return read_conll(found[0], default_type="ENTITY", beside=beside)
 
 
 def _sub_folder(folder: Path, split: str, found: list[Path]) -> tuple[list[Sentence], Report]:

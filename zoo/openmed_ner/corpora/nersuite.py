@@ -6,7 +6,7 @@ from pathlib import Path
 
 from zoo.core.errors import UserError
 from zoo.openmed_ner.corpora.records import Document, Report, Sentence, Span, offset, read_text, refuse
-from zoo.openmed_ner.labels import spans, tags_of
+from zoo.openmed_ner.labels import OUTSIDE, lettered, spans, tags_of
 
 
 def read_nersuite(path: str | Path) -> tuple[Document, list[Sentence], Report]:
@@ -19,7 +19,8 @@ def read_nersuite(path: str | Path) -> tuple[Document, list[Sentence], Report]:
         The document, its sentences as IOB2, and the report of tags that continue nothing and begin an entity.
 
     Raises:
-        UserError: a line without four columns, offsets that do not fit the word or run backwards within a sentence.
+        UserError: a line without four columns, a tag that is neither O nor a letter with a type, offsets that do not fit
+            the word or run backwards within a sentence.
     """
     report, text = Report(), ""
     sentences, found, borders = [], [], []
@@ -59,6 +60,8 @@ def read_nersuite(path: str | Path) -> tuple[Document, list[Sentence], Report]:
         if start is None or end is None:
             raise refuse(path, number, f"{line[:40]!r} is no NERsuite line", "give tag, start, end, word")
         tag, word = columns[0], columns[3]
+        if tag != OUTSIDE and not lettered([tag]):
+            raise refuse(path, number, f"{word[:40]!r} is {tag}, which has no scheme letter", "give O, B- or I-")
         if end - start != len(word):
             raise refuse(path, number, f"{word!r} does not fit {start}:{end}", "mend the offsets")
         if rows and start < rows[-1][1]:
