@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from pathlib import Path
 
@@ -102,11 +103,14 @@ def fsu_sentences(document: Document, *, label: str | None = None) -> list[Sente
         label: one type for all mentions, as HUNER has it; None keeps their own.
     """
     out = []
+    spans = sorted(document.spans, key=lambda s: s.start)
+    begins = [s.start for s in spans]
     for low, high in document.sentences:
         words = [(m.start() + low, m.end() + low) for m in re.finditer(r"\S+", document.text[low:high])]
         starts, ends = {s: i for i, (s, _) in enumerate(words)}, {e: i + 1 for i, (_, e) in enumerate(words)}
         taken: list[tuple[int, int, str]] = []
-        for span in sorted(document.spans, key=lambda s: (s.start - s.end, s.start)):
+        here = spans[bisect.bisect_left(begins, low) : bisect.bisect_left(begins, high)]
+        for span in sorted(here, key=lambda s: (s.start - s.end, s.start)):
             a, b = starts.get(span.start), ends.get(span.end)
             if span.discontinuous or a is None or b is None or any(a < y and x < b for x, y, _ in taken):
                 continue
