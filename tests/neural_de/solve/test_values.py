@@ -90,6 +90,23 @@ def test_save_requests_forwards_and_backwards() -> None:
 
 
 @pytest.mark.parametrize(
+    ("dtype", "rate", "t0", "t1", "dt0", "end"),
+    [
+        (jnp.float16, lambda t, y, a: 2 * jnp.cos(5 * t) * jnp.ones_like(y), 0, 1, 0.03, 1 + 0.4 * np.sin(5)),
+        (jnp.bfloat16, lambda t, y, a: -0.5 * y, 0, 1, 0.03, np.exp(-0.5)),
+        (jnp.bfloat16, lambda t, y, a: -2 * y, 1, 0, -0.1, np.exp(2)),
+    ],
+)
+def test_sixteen_bit_solves_reach_the_end(dtype: Any, rate: Any, t0: float, t1: float, dt0: float, end: float) -> None:
+    """Round-off keeps the step control's factor from shortening a rejected attempt, and 100 units are a part of the solve."""
+    options: dict[str, Any] = {"stepsize_controller": diffrax.PIDController(rtol=1e-4, atol=1e-5), "throw": False}
+    times = [jnp.asarray(t, dtype) for t in (t0, t1, dt0)]
+    found = quick(lambda *times: run(None, jnp.ones(2, dtype), *times, field=rate, **options))(*times)
+    assert bool(found.result == diffrax.RESULTS.successful)
+    np.testing.assert_allclose(found.ys[-1].astype(float), end, rtol=8 * float(jnp.finfo(dtype).eps))
+
+
+@pytest.mark.parametrize(
     "solver",
     [diffrax.Tsit5(), pytest.param(diffrax.Dopri5(), marks=pytest.mark.slow)],
     ids=lambda s: type(s).__name__,

@@ -131,10 +131,15 @@ def judge(pid: PID, clock: Clock, t1: Array, floor: Array, error: Array, exact: 
     next_start = jnp.where(keep, end, start)
     next_end = next_start + length
     next_start = jnp.where(next_start < t1, next_start, t1)
+    # A rejected attempt becomes shorter: where round-off undoes the factor, as it soon does in 16 bit, it is halved.
+    halved = ~keep & ~(next_end < end) & ~at_dtmin
+    next_end = jnp.where(halved, start + (end - start) / 2, next_end)
     clipped = next_end > floor
-    next_end = jnp.where(clipped, jnp.where(keep, t1, start + (t1 - start) / 2), next_end)
-    # A step that no longer moves the time, or a rejected one that round-off does not let shrink, ends the solve; diffrax
-    # would run on to max_steps.
+    halfway = start + (t1 - start) / 2  # diffrax takes it always, though it may lie behind the rejected end
+    shorter = jnp.where(halfway < next_end, halfway, next_end)
+    next_end = jnp.where(clipped, jnp.where(keep, t1, shorter), next_end)
+    # A step that no longer moves the time, or a rejected one that cannot be halved, ends the solve; diffrax would run on to
+    # max_steps.
     stuck = (~(next_end > next_start) & (next_start < t1)) | (~keep & ~(next_end < end) & ~at_dtmin)
     code = jnp.where(stuck, UNDERFLOW, code)
 
