@@ -89,6 +89,43 @@ def test_save_requests_forwards_and_backwards() -> None:
         same(ours(*case), theirs(*case))
 
 
+def test_saved_values_keep_their_dtypes() -> None:
+    """Counts, masks and weakly typed numbers as diffrax saves them; the largest where they were not reached."""
+
+    def made(t: Any, y: Any, args: Any) -> Any:
+        return {
+            "mask": y > 0,
+            "count": jnp.sum(y > 0, dtype=jnp.int32),
+            "byte": jnp.full((2,), 7, jnp.uint8),
+            "weak": jnp.asarray(3),
+            "single": y[0].astype(jnp.float32),
+        }
+
+    subs = [
+        diffrax.SubSaveAt(fn=made, **request)
+        for request in (
+            {"t0": True},
+            {"t1": True},
+            {"t0": True, "t1": True, "ts": [0.02, 0.9]},
+            {"steps": 3, "t1": True},
+        )
+    ]
+    largest = {"mask": True, "count": 2**31 - 1, "byte": 255, "weak": 2**63 - 1, "single": np.inf}
+    options: dict[str, Any] = {"saveat": diffrax.SaveAt(subs=subs), "throw": False, "max_steps": 7}
+    ours = quick(lambda p: run(p, start(), **options))(parameters())
+    theirs = quick(lambda p: stock(p, start(), **options))(parameters())
+    missed = 0
+    for ts, ys, their_ts, their_ys in zip(ours.ts, ours.ys, theirs.ts, theirs.ys, strict=True):
+        np.testing.assert_allclose(ts, their_ts, rtol=1e-8)
+        reached = np.isfinite(ts)
+        missed += np.sum(~reached)
+        for name, value in ys.items():
+            assert value.dtype == their_ys[name].dtype
+            np.testing.assert_allclose(value[reached], their_ys[name][reached], rtol=1e-6)
+            assert (value[~reached] == largest[name]).all()
+    assert missed == 2, "the solve must end between the times and between two saved steps to test anything"
+
+
 @pytest.mark.parametrize(
     ("dtype", "rate", "t0", "t1", "dt0", "end"),
     [

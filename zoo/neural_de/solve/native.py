@@ -222,11 +222,11 @@ def _append(
     where = int(sub.t0) + count
     fresh = jnp.asarray(True) if not sub.steps else out.accepted % sub.steps != 0
 
-    def put(buffer: Array, x: Array, empty: Any) -> Array:
-        longer = jnp.concatenate([buffer, jnp.full((1, *buffer.shape[1:]), empty, buffer.dtype)])
+    def put(buffer: Array, x: Array) -> Array:
+        longer = jnp.concatenate([buffer, _unreached(buffer[:1])])
         return longer.at[where].set(jnp.where(fresh, x, longer[where]))
 
-    return put(ts, last_t, jnp.inf), jtu.tree_map(lambda b, x: put(b, x, jnp.inf), ys, last_y)
+    return put(ts, last_t), jtu.tree_map(put, ys, last_y)
 
 
 def _expand(tree: PyTree) -> PyTree:
@@ -234,11 +234,22 @@ def _expand(tree: PyTree) -> PyTree:
 
 
 def _apply(fn: Any, ts: Array, states: PyTree, reached: Array, problem: Arguments, args: PyTree) -> Any:
-    """fn at each saved time; inf where it was not reached."""
+    """fn at each saved time, in its own dtypes; see _unreached for where it was not reached."""
 
     def one(t: Array, y: PyTree, ok: Array) -> tuple[Array, PyTree]:
         safe_t, safe_y = jnp.where(ok, t, problem.t0), trees.where(ok, y, problem.y0)
         value = fn(safe_t, safe_y, args)
-        return jnp.where(ok, t, jnp.inf), jtu.tree_map(lambda x: jnp.where(ok, x, jnp.inf), value)
+        return jnp.where(ok, t, jnp.inf), jtu.tree_map(lambda x: jnp.where(ok, x, _unreached(x)), value)
 
     return jax.vmap(one)(ts, states, reached)
+
+
+def _unreached(x: Array) -> Array:
+    """What stands in place of values like ``x`` that were not reached: inf, the largest integer or True.
+
+    As in diffrax, whose inf cast to integers is the largest one or the smallest, by where it is cast.
+    """
+    dtype = jnp.result_type(x)
+    if jnp.issubdtype(dtype, jnp.integer):
+        return jnp.full(jnp.shape(x), jnp.iinfo(dtype).max, dtype)
+    return jnp.full(jnp.shape(x), jnp.inf, dtype)
