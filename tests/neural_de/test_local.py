@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from zoo.core.errors import UserError
 from zoo.neural_de.local import local_error, solve_locally_regularised
 
 CONTROLLER = diffrax.PIDController(rtol=1e-6, atol=1e-6)
@@ -92,3 +93,21 @@ def test_local_value_is_the_error_of_the_step_there() -> None:
                 key=jax.random.key(i), mode="biased", stepsize_controller=CONTROLLER,
             )  # fmt: skip
             assert 0 < float(found.local) < 1.0
+
+
+@pytest.mark.wrong_types
+def test_whole_numbers_are_times_and_mistakes_are_named() -> None:
+    settings = {"key": jax.random.key(0), "mode": "unbiased", "stepsize_controller": CONTROLLER}
+
+    def solve(t0=0, t1=1, dt0=None, solver=None, **changes):
+        solver = diffrax.Tsit5() if solver is None else solver
+        return solve_locally_regularised(TERM, solver, t0, t1, dt0, jnp.ones(2), 1.3, **(settings | changes))
+
+    assert 0 < float(solve().time) < 1
+    with pytest.raises(UserError, match=r"mode='biassed': it must be 'unbiased' or 'biased': did you mean 'biased'\?"):
+        solve(mode="biassed")
+    with pytest.raises(UserError, match=r"ConstantStepSize has no tolerances.*PIDController"):
+        solve(stepsize_controller=diffrax.ConstantStepSize(), dt0=0.1, h_grad="frozen")
+    for solver in (diffrax.Euler(), diffrax.Kvaerno5()):
+        with pytest.raises(UserError, match=f"{type(solver).__name__} gives no error estimate of a step by itself"):
+            solve(solver=solver, h_grad="frozen")

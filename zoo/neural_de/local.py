@@ -11,9 +11,12 @@ import jax.numpy as jnp
 import jax.tree_util as jtu
 from jax import Array, lax
 
-from zoo.neural_de.solve import solve
+from zoo.core.config import nearest
+from zoo.core.errors import UserError
+from zoo.neural_de.solve import arguments, solve
 
 PyTree = Any
+MODES = ("unbiased", "biased")
 
 
 class LocalSolution(NamedTuple):
@@ -57,8 +60,24 @@ def solve_locally_regularised(
 
     The extra step has the length of the solve's own step there, cut off at t1. Pal, Edelman and Rackauckas 2023, Locally Regularized
     Neural Differential Equations, algorithm 1.
+
+    Raises:
+        UserError: an unknown mode, a controller without tolerances or a solver without an error estimate of its own, and what
+            zoo.neural_de.solve refuses.
     """
-    t0, t1 = jnp.asarray(t0), jnp.asarray(t1)
+    if mode not in MODES:
+        raise UserError(f"mode={mode!r}: it must be 'unbiased' or 'biased'{nearest(str(mode), MODES)}")
+    if not isinstance(stepsize_controller, diffrax.PIDController):
+        raise UserError(
+            f"stepsize_controller: {type(stepsize_controller).__name__} has no tolerances to scale the error of the extra step by; "
+            "give diffrax.PIDController(rtol=..., atol=...)"
+        )
+    if not (isinstance(solver, diffrax.AbstractERK) and isinstance(solver, diffrax.AbstractAdaptiveSolver)):
+        raise UserError(
+            f"solver: {type(solver).__name__} gives no error estimate of a step by itself; explicit pairs such as Tsit5 do"
+        )
+    problem = arguments.normalise(terms, t0, t1, dt0, y0, diffrax.SaveAt(t1=True))
+    t0, t1, dt0, y0 = problem.t0, problem.t1, problem.dt0, problem.y0
     times_only = diffrax.SubSaveAt(steps=True, fn=lambda t, y, args: t)
     settings: dict[str, Any] = {
         "stepsize_controller": stepsize_controller,
