@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import struct
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import optax
 import pytest
 from flax import nnx
 
+import zoo
+from zoo import cli
 from zoo.core.config import compose
 from zoo.core.data import DataFile
 from zoo.core.errors import ConfigError, MissingDataError, UserError
@@ -24,6 +27,7 @@ from zoo.neural_de.classifier import forward, rms_norm
 from zoo.neural_de.config import CoefficientConfig, RegularizeConfig, SolverConfig, TermConfig
 from zoo.neural_de.data import ImageDataConfig, image_records
 from zoo.neural_de.models import NodeClassifier, TimeLinear
+from zoo.neural_de.predictor import ClassifierPredictor, read_images
 from zoo.neural_de.task import NodeClassifierTask, coefficient
 
 SOLVER = SolverConfig(rtol=1e-5, atol=1e-5)
@@ -37,6 +41,11 @@ def model() -> NodeClassifier:
 @pytest.fixture(scope="module")
 def images() -> jax.Array:
     return jnp.asarray(image_records(ImageDataConfig(name="digits", valid=180), Split.TRAIN).images[:16])
+
+
+@pytest.fixture(scope="module")
+def vanilla() -> ClassifierPredictor:
+    return zoo.load("neural_de/digits-vanilla")
 
 
 def test_time_linear_is_the_concatenation() -> None:
@@ -126,6 +135,50 @@ def test_failed_solves_are_marked_and_make_the_loss_nan(images: jax.Array) -> No
     assert jnp.isnan(loss)
     metrics = task.summarise([({"weight": np.ones(16)}, jax.tree.map(np.asarray, task.evaluate(net, batch)))])
     assert (metrics["failed"], metrics["accuracy"]) == (16.0, 0.0)
+
+
+NOT_IMAGES = {
+    "scalar": (np.float32(1.0), "no images in it"),
+    "none": (np.zeros((0, 64)), "no images in it"),
+    "none-square": (np.zeros((0, 8, 8)), "no images in it"),
+    "text": (np.array([["a"] * 64]), "dtype <U1"),
+    "complex": (np.zeros((1, 64), complex), "dtype complex128"),
+    "fields": (np.zeros(64, [("a", "f4")]), "dtype [('a', '<f4')]"),
+    "dates": (np.zeros((1, 64), "m8[s]"), "dtype timedelta64[s]"),
+    "wide": (np.zeros((2, 3, 8)), "images of 24 values"),
+    "large": (np.full((1, 64), 1e300), "pixel 0 is inf"),
+}
+
+
+@pytest.mark.parametrize("kind", NOT_IMAGES)
+def test_what_is_no_image_is_named(kind: str, vanilla: ClassifierPredictor) -> None:
+    array, said = NOT_IMAGES[kind]
+    with pytest.raises(UserError, match=re.escape(said)):
+        vanilla.solve(array)
+
+
+def test_files_that_hold_no_images_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "x.npz", np.zeros((1, 64)))
+    (tmp_path / "x.npz").rename(tmp_path / "archive.npy")
+    (tmp_path / "empty.npy").touch()
+    (tmp_path / "long.csv").write_text("1" * 200_000)
+    for name in ("archive.npy", "empty.npy", "long.csv"):
+        with pytest.raises(UserError, match=name):
+            read_images(str(tmp_path / name))
+    np.save(tmp_path / "scalar.npy", np.float32(1.0))
+    assert cli.run(["predict", "neural_de/digits-vanilla", str(tmp_path / "scalar.npy")]) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert "no images in it" in err
+
+
+def test_any_real_numbers_are_images(images: jax.Array, vanilla: ClassifierPredictor) -> None:
+    image = (np.asarray(images[0]) > 0.5).astype(np.float32)
+    low = jnp.asarray(image, jnp.bfloat16)
+    for same in (image, image.reshape(1, 8, 8), image.astype(bool), image.astype(int).tolist(), low):
+        np.testing.assert_array_equal(vanilla.images(same), image[None])
+    with pytest.raises(UserError, match="images are no array"):
+        vanilla.images([[0.0], [0.0, 1.0]])
 
 
 def test_loss_is_cross_entropy_plus_coefficient_times_regulariser(images: jax.Array) -> None:

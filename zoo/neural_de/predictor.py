@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
+import math
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from zoo.core.errors import UserError
+from zoo.core.errors import UserError, one_line
 from zoo.core.release import Release
 from zoo.core.train import load_params, load_task
 from zoo.neural_de.classifier import Forward, forward
@@ -42,20 +44,31 @@ class ClassifierPredictor:
         self.model = lambda params: cast(NodeClassifier, nnx.merge(graphdef, params, rest))
         self._forward = jax.jit(lambda params, images: forward(self.model(params), images, task.config.solver))
 
-    def solve(self, x: Any) -> Forward:
-        """Logits and the solver's statistics.
+    def images(self, x: Any) -> np.ndarray:
+        """Images as the model takes them, float32, shape (n, pixels).
 
         Args:
-            x: images in [0, 1], shape (n, pixels), or (pixels,) for one; float32.
+            x: images in [0, 1], shape (n, pixels), (n, rows, columns) or (pixels,) for one; booleans, integers or floats.
 
         Raises:
-            UserError: another shape, values outside [0, 1] or not finite.
+            UserError: anything but real numbers, no image, another shape, values outside [0, 1] or not finite.
         """
-        images = np.asarray(x, np.float32)
-        if images.ndim == 1:
-            images = images[None]
-        if images.ndim > 2:
-            images = images.reshape(len(images), -1)
+        try:
+            given = np.asarray(x)
+        except ValueError as error:
+            raise UserError(
+                f"images are no array ({one_line(str(error))}): give one of shape (n, {self.size})"
+            ) from None
+        if given.dtype.kind not in "biuf" and not jnp.issubdtype(given.dtype, jnp.floating):
+            raise UserError(f"images of dtype {given.dtype}: give real numbers in [0, 1], such as float32")
+        if given.ndim == 0 or given.size == 0:
+            raise UserError(
+                f"images of shape {given.shape}: no images in it; {self.info.name} takes shape (n, {self.size})"
+            )
+        if given.ndim == 1:
+            given = given[None]
+        with np.errstate(over="ignore"):  # what is too large becomes inf, and is refused as such
+            images = given.reshape(len(given), math.prod(given.shape[1:])).astype(np.float32)
         if images.shape[1] != self.size:
             raise UserError(
                 f"images of {images.shape[1]} values: {self.info.name} takes {self.size} pixels each, shape (n, {self.size})"
@@ -66,10 +79,14 @@ class ClassifierPredictor:
             raise UserError(
                 f"image {row}, pixel {column} is {images[row, column]}: pixels lie in [0, 1], divide by the largest grey value"
             )
-        return jax.block_until_ready(self._forward(self.params, jnp.asarray(images)))
+        return images
+
+    def solve(self, x: Any) -> Forward:
+        """Logits and the solver's statistics; see :meth:`images` for x and the errors."""
+        return jax.block_until_ready(self._forward(self.params, jnp.asarray(self.images(x))))
 
     def predict_proba(self, x: Any) -> np.ndarray:
-        """Class probabilities, float32, shape (n, classes); see :meth:`solve` for x and the errors.
+        """Class probabilities, float32, shape (n, classes); see :meth:`images` for x and the errors.
 
         Raises:
             UserError: also where the solve of an image failed (step limit reached or state not finite).
@@ -89,30 +106,35 @@ class ClassifierPredictor:
 
 
 def read_images(source: str) -> np.ndarray:
-    """Images from a .npy file (n, pixels), a CSV file of one image a line, or CSV on stdin (``-``).
+    """Images from a .npy file, as it is (see ClassifierPredictor.images), a CSV file of one image a line, or CSV on stdin (``-``).
+
+    Returns:
+        the .npy file's array; of CSV float64, shape (n, pixels).
 
     Raises:
-        UserError: the file is missing or a line does not hold numbers; the line is named.
+        UserError: the file is missing, cannot be read or holds nothing, or a line does not hold numbers; the line is named.
     """
     if source.endswith(".npy"):
         try:
-            return np.load(source, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{source}: not a readable .npy file of numbers ({error})") from None
-    if source == "-":
-        text = sys.stdin.read()
-    else:
-        try:
-            text = Path(source).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{source}: cannot be read as CSV or .npy ({error})") from None
+            with open(source, "rb") as file:  # np.load would also take an .npz, which is no array
+                return np.lib.format.read_array(file, allow_pickle=False)
+        except (OSError, ValueError, OverflowError, MemoryError) as error:
+            raise UserError(f"{source}: not a readable .npy file of numbers ({one_line(str(error))})") from None
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{source}: cannot be read as CSV or .npy ({error})") from None
     rows: list[list[float]] = []
-    for number, fields in enumerate(csv.reader(io.StringIO(text)), 1):
-        if not fields:
-            continue
+    lines = csv.reader(io.StringIO(text))
+    for number in itertools.count(1):
         try:
+            fields = next(lines, None)
+            if fields is None:
+                break
+            if not fields:
+                continue
             rows.append([float(f) for f in fields])
-        except ValueError as error:
+        except (ValueError, csv.Error) as error:
             raise UserError(
                 f"{source}, line {number}: {error}; expected one image a line, comma-separated pixels"
             ) from None
@@ -120,7 +142,7 @@ def read_images(source: str) -> np.ndarray:
             raise UserError(f"{source}, line {number}: {len(rows[-1])} values where the first image has {len(rows[0])}")
     if not rows:
         raise UserError(f"{source}: no images in it; expected one image a line, comma-separated pixels")
-    return np.asarray(rows, np.float32)
+    return np.asarray(rows)
 
 
 def predict_rows(predictor: ClassifierPredictor, images: np.ndarray) -> list[dict[str, Any]]:

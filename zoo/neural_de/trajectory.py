@@ -23,16 +23,15 @@ def trajectory(predictor: ClassifierPredictor, images: np.ndarray) -> Attempts:
 
     Args:
         predictor: the classifier.
-        images: float32, shape (n, pixels), in [0, 1].
+        images: what its ``images`` takes.
 
     Raises:
         UserError: images that the classifier does not take.
     """
-    predictor.solve(images)  # refuses what it does not take
     solver, model = predictor.config.solver, predictor.model(predictor.params)
     controller = diffrax.PIDController(rtol=solver.rtol, atol=solver.atol, norm=rms_norm(None))
     return attempts(
-        lambda t, y: model.field(t, y), SOLVERS[solver.name](), 0.0, solver.t1, jnp.asarray(images, jnp.float32),
+        lambda t, y: model.field(t, y), SOLVERS[solver.name](), 0.0, solver.t1, jnp.asarray(predictor.images(images)),
         controller, max_steps=solver.max_steps,
     )  # fmt: skip
 
