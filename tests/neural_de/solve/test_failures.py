@@ -135,6 +135,16 @@ def test_duplicate_times_are_served_and_wrong_ones_refused() -> None:
         pytest.param(
             {"adjoint": diffrax.DirectAdjoint()}, "adjoint: not taken; h_grad=", marks=pytest.mark.wrong_types
         ),
+        *(
+            pytest.param({name: value}, f"{name}: not taken: ", marks=pytest.mark.wrong_types)
+            for name, value in {
+                "event": diffrax.Event(lambda t, y, args, **_: y[0]),
+                "progress_meter": diffrax.NoProgressMeter(),
+                "solver_state": (),
+                "controller_state": (),
+                "made_jump": False,
+            }.items()
+        ),
         ({"dt0": -0.1}, r"dt0=-0.1 points away from t1=1.0"),
         ({"y0": jnp.ones(2, complex)}, "complex"),
         ({"y0": ()}, "y0 holds no array"),

@@ -41,6 +41,11 @@ def solve(
     adjoint: None = None,
     checkpoints: int | None = None,
     sum_shared: bool = False,
+    event: None = None,
+    progress_meter: None = None,
+    solver_state: None = None,
+    controller_state: None = None,
+    made_jump: None = None,
 ) -> RegularizedSolution:
     """Solve an ODE and return its solver's heuristics with gradients by discrete adjoint.
 
@@ -58,6 +63,7 @@ def solve(
         sum_shared: only for ``jax.grad`` of a ``jax.vmap`` of solves that share weights: their gradients are summed over the vmapped axis
             as one contraction in each step, where else each trajectory has a copy of them that is summed at the end. The same
             gradient in less time and memory; under a vmap of gradients it would sum those that have to stay apart.
+        event, progress_meter, solver_state, controller_state, made_jump: not taken.
 
     Returns:
         a diffrax.Solution with ``.regularizers`` and ``.stats["nfe"]`` besides.
@@ -72,6 +78,17 @@ def solve(
         raise UserError(f"h_grad={h_grad!r}: it must be 'exact' or 'frozen'")
     if adjoint is not None:
         raise UserError("adjoint: not taken; h_grad='exact' or 'frozen' chooses the gradient, both with bounded memory")
+    mends = {
+        "event": "solve to a fixed t1 and find the event on its dense output (saveat=SaveAt(dense=True))",
+        "progress_meter": "a solve reports nothing on its way; leave it out",
+        "solver_state": "every solve starts afresh from y0; leave it out",
+        "controller_state": "every solve starts afresh; give its first step by dt0",
+        "made_jump": "every solve starts afresh from y0; leave it out",
+    }
+    given = (event, progress_meter, solver_state, controller_state, made_jump)
+    for (name, mend), value in zip(mends.items(), given, strict=True):
+        if value is not None:
+            raise UserError(f"{name}: not taken: {mend}")
     if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
         raise UserError(f"max_steps={max_steps!r}: it must be a whole number of at least 1")
     problem = arguments.normalise(terms, t0, t1, dt0, y0, saveat)
