@@ -20,6 +20,7 @@ from zoo import cli
 from zoo.core.config import compose
 from zoo.core.data import DataFile
 from zoo.core.errors import ConfigError, MissingDataError, UserError
+from zoo.core.loop import NotFinite, fit
 from zoo.core.task import Split
 from zoo.core.train import typed
 from zoo.neural_de import data
@@ -135,6 +136,17 @@ def test_failed_solves_are_marked_and_make_the_loss_nan(images: jax.Array) -> No
     assert jnp.isnan(loss)
     metrics = task.summarise([({"weight": np.ones(16)}, jax.tree.map(np.asarray, task.evaluate(net, batch)))])
     assert (metrics["failed"], metrics["accuracy"]) == (16.0, 0.0)
+
+
+@pytest.mark.parametrize("accumulate", [1, 4])
+def test_training_says_that_the_solve_ran_out_of_steps(tmp_path: Path, accumulate: int) -> None:
+    changes = ["solver.max_steps=2", "trainer.steps=2", f"trainer.accumulate={accumulate}", "logger.tensorboard=false"]
+    task = NodeClassifierTask(typed(compose(["neural_de/digits-er", f"run.dir={tmp_path}", *changes])))
+    said = r"step 0: .* The solve of 256 examples did not reach its end in solver.max_steps=2 steps: raise it, loosen "
+    with pytest.raises(NotFinite, match=said):
+        fit(task)
+    assert task.not_finite({"failed": 3.0, "out_of_steps": 0.0}).startswith("The solve of 3 examples")
+    assert task.not_finite({"failed": 0.0, "out_of_steps": 0.0}) is None
 
 
 NOT_IMAGES = {

@@ -129,7 +129,12 @@ def fit(task: Task) -> FitResult:
             stopping = stop_asked(stop, halt)
             if halt or stopping:
                 clock.pause(state)
-                _refuse_bad_step(state, sampler, states)
+                if state.bad_step >= 0:
+                    # The state stays as it was before that step, so this takes the same step again, for its logs.
+                    again = next(training_batches(records, sampler, int(state.bad_step), int(state.bad_step) + 1))
+                    del again["index"]
+                    state, logs = step_fn(state, frozen, shard(again, mesh), step_key)
+                    raise _not_finite(task, int(state.bad_step), logs, sampler, states)
             if due:
                 values = {name: float(value) for name, value in logs.items()}
                 loss = values["loss"]
@@ -211,16 +216,15 @@ def reporters(task: Task, step: int, *, going_on: bool) -> tuple[Any, Any, Trace
     return made[0], made[1], made[2]
 
 
-def _refuse_bad_step(state: TrainState, sampler: Any, states: RunStates) -> None:
-    bad = int(state.bad_step)
-    if bad < 0:
-        return
+def _not_finite(task: Task, bad: int, logs: dict[str, jax.Array], sampler: Any, states: RunStates) -> NotFinite:
+    """What is said of the step ``bad``, which logged ``logs``."""
     ids = ", ".join(str(i) for i in sampler(bad)[:16])
     good = states.latest()
     where = f"the last good state is {good}" if good else "no state had been saved yet"
-    raise NotFinite(
-        f"step {bad}: the loss or its gradient is not finite (examples {ids}, ...); {where}. Lower "
-        "optimizer.learning_rate, set trainer.grad_clip, or skip such steps with trainer.nan=skip"
+    known = getattr(task, "not_finite", lambda logs: None)({name: float(value) for name, value in logs.items()})
+    return NotFinite(
+        f"step {bad}: the loss or its gradient is not finite (examples {ids}, ...); {where}. "
+        f"{known or 'Lower optimizer.learning_rate, set trainer.grad_clip'}, or skip such steps with trainer.nan=skip"
     )
 
 

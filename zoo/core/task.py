@@ -76,7 +76,9 @@ class Task(Protocol):
     - ``precisions``: the values of ``trainer.precision`` that it stands (default: float32 alone);
     - ``reported``: the splits whose metrics a release states (default: all three);
     - ``run_facts(seconds)``: further numbers of a run for its card, by the seconds it took;
-    - ``seen()``: sentences for the card's limits that only the training set can tell.
+    - ``seen()``: sentences for the card's limits that only the training set can tell;
+    - ``not_finite(logs)``: of a step whose loss or gradient is not finite, by what it logged: cause and mend as the beginning of a
+      sentence, or None where the task knows no better than the core.
     """
 
     config: Any  # the family's own subclass of BaseConfig

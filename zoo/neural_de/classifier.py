@@ -29,6 +29,7 @@ class Forward(NamedTuple):
         nfe, steps, rejected: evaluations of the field, attempted and rejected steps; float scalars (means over samples under per-sample
             step control).
         ok: bool, shape (batch,): the solve reached the end time and the state is finite.
+        out_of_steps: bool, shape (batch,): the solve took all the steps allowed and did not reach the end time.
     """
 
     logits: Array
@@ -37,6 +38,7 @@ class Forward(NamedTuple):
     steps: Array
     rejected: Array
     ok: Array
+    out_of_steps: Array
 
 
 def forward(
@@ -107,10 +109,11 @@ def forward(
     if solver.control == "sample":
         keys = jax.random.split(key, images.shape[0])
         final, solution, values = jax.vmap(lambda y0, k: one_solve(y0, rms_norm(None), k))(images, keys)
-        succeeded = solution.result == diffrax.RESULTS.successful
     else:
         final, solution, values = one_solve(images, rms_norm(weight), key)
-        succeeded = jnp.broadcast_to(solution.result == diffrax.RESULTS.successful, images.shape[:1])
+
+    def ended(result: Any) -> Array:
+        return jnp.broadcast_to(solution.result == result, images.shape[:1])
 
     def mean(x: Any) -> Array:
         return jnp.mean(jnp.asarray(x, images.dtype))
@@ -125,7 +128,8 @@ def forward(
         nfe=mean(solution.stats["nfe"]),
         steps=mean(solution.stats["num_steps"]),
         rejected=mean(solution.stats["num_rejected_steps"]),
-        ok=succeeded & jnp.all(jnp.isfinite(final), axis=-1),
+        ok=ended(diffrax.RESULTS.successful) & jnp.all(jnp.isfinite(final), axis=-1),
+        out_of_steps=ended(diffrax.RESULTS.max_steps_reached),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import jax
@@ -65,11 +65,29 @@ class NodeClassifierTask:
         mean = lambda x: jnp.sum(x * weight) / jnp.maximum(jnp.sum(weight), 1e-30)  # noqa: E731
         loss = mean(entropy)
         logs = {"cross_entropy": loss, "accuracy": 100 * mean(correct), "nfe": out.nfe, "rejected": out.rejected}
+        # Counts in the whole batch, of which this may be a part.
+        size = self.config.trainer.batch_size
+        logs |= {"failed": size * mean(~out.ok), "out_of_steps": size * mean(out.out_of_steps)}
         for name, term in regularize.terms().items():
             scale = coefficient(term, step, self.config.trainer.steps, out.nfe)
             loss = loss + scale * out.regularizers[name]
             logs |= {name: out.regularizers[name], f"{name}_coefficient": scale}
         return jnp.where(jnp.all(out.ok | (weight == 0)), loss, jnp.nan), logs
+
+    def not_finite(self, logs: Mapping[str, float]) -> str | None:
+        """Why a step is not finite and what mends it, where that is its solve; see zoo.core.task.Task."""
+        if logs["out_of_steps"]:
+            solver = self.config.solver
+            return (
+                f"The solve of {logs['out_of_steps']:.0f} examples did not reach its end in solver.max_steps={solver.max_steps} "
+                f"steps: raise it, loosen solver.rtol={solver.rtol:g} and solver.atol={solver.atol:g}"
+            )
+        if logs["failed"]:
+            return (
+                f"The solve of {logs['failed']:.0f} examples did not reach its end, as its steps became too small or its state "
+                "too large: lower optimizer.learning_rate, set trainer.grad_clip"
+            )
+        return None
 
     def evaluate(self, model: NodeClassifier, batch: Batch) -> dict[str, Array]:
         out = forward(model, batch["image"], self.config.solver, weight=batch["weight"])
