@@ -51,9 +51,8 @@ NOTE = (
 
 # The paper states neither steps nor epochs, so both scales train alike.
 _STEPS = (
-    "3,400 steps on NCBI-Disease and BC2GM, 1,700 on BC5CDR-Disease and JNLPBA (1.5 epochs), 120 on CLL, 900 on the others, of 16 "
-    "sentences or of 8 rows that some 17 share; devel of the large corpora by its first 800 sentences; Linnaeus and Species-800 at half "
-    "the learning rate on as many sentences without an entity as with one"
+    "Steps are of 16 sentences or of 8 rows that some 17 share (3,400 are ten epochs of NCBI-Disease); devel of the large corpora by its "
+    "first 800 sentences; Linnaeus and Species-800 at half the learning rate on as many sentences without an entity as with one"
 )
 REDUCED = {"quick": _STEPS, "paper": _STEPS}
 
