@@ -216,6 +216,32 @@ def test_ase_calculator(predictor, trained) -> None:
         ZooCalculator(predictor).get_potential_energy(atoms)
 
 
+def test_the_ase_calculator_follows_charge_and_spin(predictor, trained) -> None:
+    ase = pytest.importorskip("ase")
+    from zoo.orbnet import ZooCalculator
+
+    water = trained[1][0]
+    atoms = ase.Atoms(water.symbols, water.positions_angstrom)
+    atoms.calc = ZooCalculator(predictor, fallback="gfn1")
+    energy = atoms.get_potential_energy()
+    assert not atoms.calc.calculation_required(atoms, ["energy"])
+    for info, spin in (({"charge": 1, "spin": 1}, 1), ({"charge": 1, "spin": 3}, 3)):
+        atoms.info.update(info)
+        ion = Molecule(water.numbers, water.positions_bohr, 1, spin)
+        assert atoms.get_potential_energy() * EV_HARTREE == pytest.approx(single_point(ion).energy, abs=1e-5)
+    atoms.info.clear()
+    assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-9)
+    atoms.set_initial_charges([-1.0, 0.0, 0.0])
+    with pytest.raises(UserError, match=r'initial charges add up to -1, .* set atoms\.info\["charge"\]'):
+        atoms.get_potential_energy()
+    atoms.info["charge"] = 0
+    atoms.set_initial_magnetic_moments([2.0, 0.0, 0.0])
+    with pytest.raises(UserError, match=r'magnetic moments add up to \+2, .* set atoms\.info\["spin"\]'):
+        atoms.get_potential_energy()
+    atoms.info["spin"] = 0
+    assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-9)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

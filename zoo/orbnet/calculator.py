@@ -40,6 +40,13 @@ class ZooCalculator(Calculator):
         self.predictor, self._charge, self._spin = model, charge, spin
         self._fallback: Fallback | None = fallback
 
+    def check_state(self, atoms: Any, tol: float = 1e-15) -> list[str]:
+        """What has changed since the last calculation; ASE's own list leaves out charge and spin, which stand in ``info``."""
+        changes = super().check_state(atoms, tol)
+        if self.atoms is not None and _charge_and_spin(atoms) != _charge_and_spin(self.atoms):
+            changes = [*changes, "info"]
+        return changes
+
     def calculate(
         self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = tuple(all_changes)
     ) -> None:
@@ -47,3 +54,7 @@ class ZooCalculator(Calculator):
         super().calculate(atoms, properties, system_changes)
         energy = self.predictor.energy(self.atoms, self._charge, self._spin, fallback=self._fallback)
         self.results = {"energy": energy * Hartree}
+
+
+def _charge_and_spin(atoms: Any) -> tuple[Any, Any]:
+    return atoms.info.get("charge"), atoms.info.get("spin")

@@ -158,7 +158,8 @@ def as_molecule(atoms: Any, charge: int | None = None, spin: int | None = None) 
     """A molecule from a Molecule or from ASE's Atoms, whose ``info`` may hold charge and spin (unpaired electrons).
 
     Raises:
-        UserError: something else, or what no molecule is.
+        UserError: something else, or what no molecule is; initial charges or magnetic moments that add up to a charge or to unpaired
+            electrons where neither ``info`` nor the caller gives them.
     """
     if isinstance(atoms, Molecule):
         if charge is None and spin is None:
@@ -170,6 +171,20 @@ def as_molecule(atoms: Any, charge: int | None = None, spin: int | None = None) 
         raise UserError(f"{type(atoms).__name__} is no molecule: give zoo.orbnet.molecule.Molecule or ase.Atoms")
     if np.any(atoms.get_pbc()):
         raise UserError("the atoms are periodic: energies are of molecules in vacuum, set pbc=False")
-    total = atoms.info.get("charge", 0) if charge is None else charge
+    total = atoms.info.get("charge") if charge is None else charge
     unpaired = atoms.info.get("spin") if spin is None else spin
+    if total is None:
+        _refuse_initial(atoms.get_initial_charges(), "charges", "charge")
+        total = 0
+    if unpaired is None:
+        _refuse_initial(atoms.get_initial_magnetic_moments(), "magnetic moments", "spin")
     return Molecule.from_angstrom(atoms.get_atomic_numbers(), atoms.get_positions(), total, unpaired)
+
+
+def _refuse_initial(values: np.ndarray, what: str, key: str) -> None:
+    """Refuse initial values of ASE's atoms that say that the molecule is no neutral closed shell: they would be passed over."""
+    if found := round(float(np.sum(values))):
+        raise UserError(
+            f'the atoms\' initial {what} add up to {found:+d}, and atoms.info has no {key}: set atoms.info["{key}"] (0 where they '
+            "mean nothing)"
+        )
