@@ -154,6 +154,38 @@ def test_smiles(write):
     assert [m.name for m in from_smiles("CCCO", conformers=3, name="propanol")] == [f"propanol#{i}" for i in (1, 2, 3)]
 
 
+@pytest.mark.parametrize(
+    ("smiles", "lengths"),  # measured, angstrom, by the pair of atoms
+    [
+        ("N#N", {(0, 1): 1.098}),
+        ("O=C=O", {(0, 1): 1.162}),
+        ("S=C=S", {(0, 1): 1.553}),
+        ("O=S=O", {(0, 1): 1.431}),
+        ("[N-]=[N+]=O", {(0, 1): 1.127, (1, 2): 1.185}),
+        ("O=C=S", {(0, 1): 1.156, (1, 2): 1.561}),
+        ("N#CC#N", {(0, 1): 1.157, (1, 2): 1.389}),
+        ("FB(F)F", {(0, 1): 1.307}),
+        ("c1ccccc1", {(0, 1): 1.397}),
+        ("C[N+](=O)[O-]", {(0, 1): 1.489, (1, 2): 1.224}),
+    ],
+)
+def test_bonds_of_smiles_are_those_of_the_molecule(smiles, lengths):
+    pytest.importorskip("tblite")
+    (m,) = from_smiles(smiles)
+    for (i, j), length in lengths.items():
+        assert np.linalg.norm(m.positions_angstrom[i] - m.positions_angstrom[j]) == pytest.approx(length, rel=0.025)
+
+
+def test_smiles_that_have_no_sound_geometry_are_refused(write):
+    pytest.importorskip("tblite")
+    found = list(read_frames(write("a.smi", "c1ccccc1.O benzene and water\n[Na+].[Cl-]\nFS(F)(F)(F)(F)F\nO\n")))
+    errors = [e.error if isinstance(e, Failure) else None for e in found]
+    for error in errors[:2]:
+        assert "holds 2 molecules: give them one a line, or their coordinates" in error
+    assert "the bond of atoms 1 and 2 (F-S) breaks" in errors[2]
+    assert errors[3] is None
+
+
 def test_broken_smiles(write):
     entries = list(read_frames(write("bad.smi", "C1CC\nCC(C)(C)(C)C\nCCO\n[CH3]\nC1#CC1.C#C#C\n")))
     errors = [e.error if isinstance(e, Failure) else None for e in entries]

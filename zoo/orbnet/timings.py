@@ -160,7 +160,7 @@ def all_rows(*, quick: bool = False) -> list[dict[str, Any]]:
     """Everything, with as many threads as the process has; ``quick`` takes the smallest molecules once, for tests."""
     config = NetworkConfig()
     repeats = 1 if quick else 9
-    molecules = [from_smiles(smiles, name=name)[0] for name, smiles in SMILES.items()]
+    molecules = [from_smiles(smiles, name=name, relax=False)[0] for name, smiles in SMILES.items()]
     chains = [alkane(n) for n in ALKANES]
     last = dft_molecule()
     if quick:
