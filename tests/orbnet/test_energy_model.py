@@ -1,6 +1,7 @@
 """A model trained through the whole loop: it learns, its release answers without data, it refuses what it never saw."""
 
 import csv
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -21,9 +22,11 @@ from zoo.orbnet.elements import HARTREE_KCAL
 from zoo.orbnet.facts import NotApplicable
 from zoo.orbnet.gfn1 import converge, single_point
 from zoo.orbnet.labelled import EV_HARTREE, labelled, with_totals, without_rare
+from zoo.orbnet.linear import LinearPart
 from zoo.orbnet.molecule import Molecule
 from zoo.orbnet.predictor import EnergyPredictor
 from zoo.orbnet.records import split
+from zoo.orbnet.rows import for_reading, predict_rows
 from zoo.orbnet.tables.common import energies_of
 
 WATER = np.array([[0, 0, 0.117], [0, 0.757, -0.469], [0, -0.757, -0.469]])
@@ -188,6 +191,29 @@ def test_rows_of_a_file_with_a_bad_entry(trained, tmp_path: Path, capsys, predic
     assert f"{energies[1]:.8f}" in shown
     assert "never saw S" in err
     assert [row["method"] for row in table] == ["orbnet", "GFN1-xTB", "orbnet"]
+
+
+def test_elements_without_total_energies_are_noted(predictor, trained, tmp_path: Path, capsys, monkeypatch) -> None:
+    facts = predictor.facts
+    apart = LinearPart(np.where(np.array([*facts.elements, 0]) == 8, 0.0, facts.linear.coefficients))  # oxygen
+    partial = dataclasses.replace(facts, linear=apart)
+    assert "Of O it saw no total energies, only differences." in partial.stated()
+    assert "no total" not in facts.stated()
+    model = dataclasses.replace(predictor._model, facts=partial)
+    other = EnergyPredictor.of(model)
+    water, cyanide = (Molecule.from_angstrom(list(s), x, name=s) for s, x in KINDS.items())
+    assert (other.absolute, other.is_total(water), other.is_total(cyanide)) == (True, False, True)
+    notes = [a.note for a in other.answers([water, cyanide])]
+    assert notes == [
+        "no total energy: training saw none with O; only differences in which it cancels mean something",
+        "",
+    ]
+    path = tmp_path / "both.xyz"
+    path.write_text(frame("OHH", WATER, "name=w") + frame("OHH", WATER, "name=v") + frame("CNH", HCN, "name=c"))
+    rows = predict_rows(other, str(path))
+    assert [bool(row["note"]) for row in rows] == [True, True, False]
+    for_reading(rows)
+    assert capsys.readouterr().err.splitlines() == [f"w, v: {notes[0]}"]
 
 
 def test_a_file_without_an_energy_is_one_line_and_status_2(trained, tmp_path: Path, capsys) -> None:

@@ -1,5 +1,7 @@
 """Files are read as written, and every broken line is named; the entries around it survive."""
 
+import io
+
 import numpy as np
 import pytest
 
@@ -68,6 +70,12 @@ def test_charge_and_multiplicity_of_a_comment(write):
         (WATER.replace("water", "Properties=species:S:1:pos:R"), "is not a list of name:type:count"),
         (WATER.replace("water", "Properties=pos:R:3"), "lacks species:S:1"),
         (WATER.replace("0.1173", "nan"), "nan"),
+        (
+            WATER.replace("water", 'Lattice="9 0 0 0 9 0 0 0 9" pbc="T T T"'),
+            'line 2: the frame is periodic (pbc="T T T")',
+        ),
+        (WATER.replace("water", 'pbc="F F T"'), "energies are of molecules in vacuum"),
+        (WATER.replace("water", 'Lattice="9 0 0 0 9 0 0 0 9"'), "periodic (Lattice without pbc)"),
         ("0\nnothing\n", "no atoms"),
     ],
 )
@@ -77,6 +85,28 @@ def test_broken_xyz(write, text, message):
     assert message in str(caught.value)
     assert "bad.xyz, line" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_lattice_that_does_not_repeat_and_a_byte_order_mark_are_read(tmp_path):
+    text = WATER.replace("water", 'Lattice="9 0 0 0 9 0 0 0 9" pbc="F F F"')
+    (tmp_path / "a.xyz").write_text(text, encoding="utf-8-sig")
+    assert read_molecules(tmp_path / "a.xyz")[0].formula == "H2O"
+
+
+def test_stdin_is_read_as_what_it_is_said_to_hold(monkeypatch):
+    def given(text):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
+
+    given(WATER)
+    (frame,) = read_frames("-", read_as="xyz")
+    assert (frame.molecule.formula, frame.molecule.name) == ("H2O", "stdin#1")
+    given(WATER.replace("O 0", "Qq 0"))
+    (failure,) = read_frames("-", read_as="xyz")
+    assert failure.error.startswith("stdin, line 1: 'Qq'")
+    with pytest.raises(UserError, match="add --read-as xyz, sdf or smi"):
+        read_frames("-")
+    with pytest.raises(UserError, match="read_as='pdb' is not one of xyz, sdf, smi"):
+        read_frames("-", read_as="pdb")
 
 
 def test_good_frames_survive_a_bad_one(write):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -92,8 +92,17 @@ class Facts:
 
     @property
     def absolute(self) -> bool:
-        """Whether total energies were learned from, rather than differences alone."""
+        """Whether total energies were learned from, rather than differences alone; of which elements, :meth:`unfitted` says."""
         return bool(np.any(self.linear.coefficients))
+
+    def unfitted(self, numbers: Iterable[int]) -> list[int]:
+        """Those of the atomic numbers, ascending, that no total energy of the training set holds: their constant is exactly 0.
+
+        A total energy with such an element is near GFN1-xTB's, which counts valence electrons alone: only differences in which
+        the element cancels mean something.
+        """
+        known = {z for z, c in zip(self.elements, self.linear.coefficients) if c != 0.0}
+        return sorted({int(z) for z in numbers} - known)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """As named arrays, for a release."""
@@ -114,11 +123,13 @@ class Facts:
         return cls(elements, charges, spins, (sizes[0], sizes[1]), LinearPart(arrays["linear"]), normalisation)
 
     def stated(self) -> str:
-        """One sentence for people: what training saw."""
+        """A sentence or two for people: what training saw."""
         charges = ", ".join(f"{q:+d}" if q else "0" for q in self.charges)
+        unfitted = self.unfitted(self.elements) if self.absolute else []
+        apart = f" Of {symbols(unfitted)} it saw no total energies, only differences." if unfitted else ""
         return (
             f"It saw the elements {symbols(self.elements)}; charges {charges}; {_list(self.spins)} unpaired electrons; "
-            f"{self.sizes[0]} to {self.sizes[1]} atoms."
+            f"{self.sizes[0]} to {self.sizes[1]} atoms.{apart}"
         )
 
     def check(self, molecule: Molecule) -> None:

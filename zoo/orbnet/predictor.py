@@ -14,6 +14,7 @@ import numpy as np
 from zoo.core.errors import UserError, ZooError
 from zoo.core.release import Release, ReleaseInfo
 from zoo.core.train import load_params, load_task
+from zoo.orbnet.elements import symbols
 from zoo.orbnet.energy import EnergyModel
 from zoo.orbnet.facts import NotApplicable
 from zoo.orbnet.graph import MolecularGraph
@@ -32,11 +33,13 @@ class Answer:
         energy: hartree; NaN where there is an error.
         method: "orbnet", "GFN1-xTB" (the fallback), or "" where there is an error.
         error: one line that says why there is no energy, or why it is the fallback's; else "".
+        note: one line that says why it is no total energy of the reference method, but good for differences alone; else "".
     """
 
     energy: float
     method: str
     error: str = ""
+    note: str = ""
 
 
 class EnergyPredictor:
@@ -48,8 +51,8 @@ class EnergyPredictor:
     Attributes:
         info: the release's card as data; None for a model that is no release.
         facts: what it was trained on: elements, charges, sizes.
-        absolute: whether energies are total ones of the reference method; else only differences between structures of one
-            molecule mean something.
+        absolute: whether it learned from total energies of the reference method; else only differences between structures of one
+            molecule mean something. Of a molecule, :meth:`is_total` says.
     """
 
     def __init__(self, release: Release) -> None:
@@ -57,17 +60,21 @@ class EnergyPredictor:
         if not isinstance(task, EnergyTask):
             raise UserError(f"{release.path}: task {release.info.task!r} is no energy model")
         model = EnergyModel(task.config.model, task.facts, model_function(task, load_params(task, release)))
-        self._hold(model, release.info, task.facts.absolute)
+        self._hold(model, release.info)
 
     @classmethod
-    def of(cls, model: EnergyModel, *, absolute: bool = True) -> EnergyPredictor:
+    def of(cls, model: EnergyModel) -> EnergyPredictor:
         """A predictor of a model in memory."""
         made = cls.__new__(cls)
-        made._hold(model, None, absolute)
+        made._hold(model, None)
         return made
 
-    def _hold(self, model: EnergyModel, info: ReleaseInfo | None, absolute: bool) -> None:
-        self.info, self.facts, self.absolute, self._model = info, model.facts, absolute, model
+    def _hold(self, model: EnergyModel, info: ReleaseInfo | None) -> None:
+        self.info, self.facts, self.absolute, self._model = info, model.facts, model.facts.absolute, model
+
+    def is_total(self, molecule: Molecule) -> bool:
+        """Whether its energy is a total one of the reference method: training saw total energies with each of its elements."""
+        return not self.facts.unfitted(molecule.numbers.tolist())
 
     def energy(
         self, atoms: Any, charge: int | None = None, spin: int | None = None, *, fallback: Fallback | None = None
@@ -143,9 +150,15 @@ class EnergyPredictor:
         if refused is not None:
             return Answer(graph.energy, "GFN1-xTB", str(refused))
         try:
-            return Answer(self._model.energy(graph), "orbnet")
+            return Answer(self._model.energy(graph), "orbnet", note=self._note(molecule))
         except ZooError as error:
             return error
+
+    def _note(self, molecule: Molecule) -> str:
+        if not (unfitted := self.facts.unfitted(molecule.numbers.tolist())):
+            return ""
+        them = "it cancels" if len(unfitted) == 1 else "they cancel"
+        return f"no total energy: training saw none with {symbols(unfitted)}; only differences in which {them} mean something"
 
 
 def _energy(found: Answer | ZooError) -> float:

@@ -12,7 +12,7 @@ from zoo.core.errors import UserError
 from zoo.core.progress import say
 from zoo.orbnet.elements import HARTREE_KCAL
 from zoo.orbnet.predictor import Answer, EnergyPredictor
-from zoo.orbnet.readers import Failure, read_frames
+from zoo.orbnet.readers import KINDS, Failure, read_frames
 
 
 def predict_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,6 +23,9 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fallback", choices=["gfn1"], help="answer molecules unlike the training set with GFN1-xTB")
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N", help="processes that converge GFN1-xTB (default 1)"
+    )
+    parser.add_argument(
+        "--read-as", choices=list(KINDS), help="what the input holds, where no suffix says it: needed for - (stdin)"
     )
     parser.add_argument("--csv", action="store_true", help="rows as CSV")
 
@@ -38,7 +41,14 @@ def predict(predictor: EnergyPredictor, args: argparse.Namespace) -> list[dict[s
     if args.csv and args.json:
         raise UserError("--csv and --json exclude each other: choose one")
     rows = predict_rows(
-        predictor, args.input, args.charge, args.spin, rank=args.rank, fallback=args.fallback, workers=args.workers
+        predictor,
+        args.input,
+        args.charge,
+        args.spin,
+        read_as=args.read_as,
+        rank=args.rank,
+        fallback=args.fallback,
+        workers=args.workers,
     )
     if missing := sum(row["energy_hartree"] is None for row in rows):
         args.incomplete = f"{missing} of {len(rows)} molecules have no energy"
@@ -48,14 +58,17 @@ def predict(predictor: EnergyPredictor, args: argparse.Namespace) -> list[dict[s
 
 
 def for_reading(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows for a table on a terminal: energies to 1e-8 hartree; errors go to stderr, a line each."""
+    """Rows for a table on a terminal: energies to 1e-8 hartree; errors go to stderr, a line each, and each note once."""
     shown = []
+    for note in dict.fromkeys(row["note"] for row in rows if row["note"]):
+        those = [row["name"] for row in rows if row["note"] == note]
+        say(f"{', '.join(those[:3])}{f' and {len(those) - 3} more' if len(those) > 3 else ''}: {note}")
     for row in rows:
         if row["error"]:
             say(row["error"])
         energy = row["energy_hartree"]
         text = None if energy is None else f"{energy:.8f}"
-        shown.append({**{k: v for k, v in row.items() if k != "error"}, "energy_hartree": text})
+        shown.append({**{k: v for k, v in row.items() if k not in ("error", "note")}, "energy_hartree": text})
     return shown
 
 
@@ -65,14 +78,15 @@ def predict_rows(
     charge: int | None = None,
     spin: int | None = None,
     *,
+    read_as: str | None = None,
     rank: bool = False,
     fallback: Any = None,
     workers: int = 1,
 ) -> list[dict[str, Any]]:
     """One row an entry of the file: name, formula, energy_hartree, relative_kcal (to the lowest of its formula and method),
-    method, error; with ``rank`` also rank, rows sorted by it within a formula."""
+    method, error, note; with ``rank`` also rank, rows sorted by it within a formula."""
     rows: list[dict[str, Any]] = []
-    entries = list(read_frames(source, charge, spin))
+    entries = list(read_frames(source, charge, spin, read_as=read_as))
     found = [entry.molecule for entry in entries if not isinstance(entry, Failure)]
     answers = iter(predictor.answers(found, fallback=fallback, workers=workers))
     for entry in entries:
@@ -89,6 +103,7 @@ def predict_rows(
                 "relative_kcal": None,
                 "method": answer.method or None,
                 "error": answer.error or None,
+                "note": answer.note or None,
             }
         )
     if not rows:

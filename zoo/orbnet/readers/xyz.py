@@ -62,6 +62,7 @@ def _frame(lines: list[str], start: int, end: int, name: str, charge: int | None
     info = {key: value.strip("\"'") for key, value in _PAIR.findall(comment)}
     folded = {key.lower(): value for key, value in info.items()}
     name = next((folded[k] for k in _NAME_KEYS if k in folded), name)
+    _refuse_periodic(folded, start + 2)
     columns = _columns(folded.get("properties"), start + 2)
     symbols: list[int | str] = []
     table: dict[str, list[list[float]]] = {column.name: [] for column in columns if column.number}
@@ -85,6 +86,16 @@ def _frame(lines: list[str], start: int, end: int, name: str, charge: int | None
         symbols, positions, agreed("charge", stated, charge) or 0, agreed("spin", unpaired, spin), name
     )
     return Frame(molecule, start + 1, info, arrays)
+
+
+def _refuse_periodic(info: dict[str, str], line: int) -> None:
+    """Refuse a crystal: what repeats in space would be computed as a molecule in vacuum. A lattice alone says that it repeats."""
+    flags = re.findall(r"\w+", info["pbc"].lower()) if "pbc" in info else ["t"] * ("lattice" in info)
+    if any(flag in ("t", "true", "1") for flag in flags):
+        said = f'pbc="{info["pbc"]}"' if "pbc" in info else "Lattice without pbc"
+        raise UserError(
+            f'line {line}: the frame is periodic ({said}): energies are of molecules in vacuum, set pbc="F F F" where it is one'
+        )
 
 
 @dataclass(frozen=True)
