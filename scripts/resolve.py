@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-EXTRAS = ["", "orbnet", "forces", "ner", "hub", "wandb", "docs", "cluster", "dev"]
+EXTRAS = ["", "orbnet", "ner", "hub", "wandb", "docs", "cluster", "dev"]
 SHOWN = (
     "jax",
     "flax",
@@ -18,7 +18,6 @@ SHOWN = (
     "optax",
     "hydra-core",
     "omegaconf",
-    "pyscfad",
     "tblite",
     "rdkit",
     "tokenizers",

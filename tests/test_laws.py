@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 FAMILIES = ("orbnet", "neural_de", "openmed_ner")
 # Imported only inside the function or module that needs them, never when a package is imported.
 HEAVY = {
-    "tblite", "pyscfad", "pyscf", "torch", "transformers", "peft", "ase", "rdkit", "tokenizers", "seqeval", "sklearn",
+    "tblite", "pyscf", "torch", "transformers", "peft", "ase", "rdkit", "tokenizers", "seqeval", "sklearn",
     "matplotlib", "huggingface_hub", "torchdiffeq", "wandb", "joblib",
 }  # fmt: skip
 # The rooms whose modules may import a heavy library at their top: nobody imports these rooms but who uses them.

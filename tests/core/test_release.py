@@ -226,7 +226,6 @@ def test_a_release_of_a_family_that_is_not_installed(toy: Path, tmp_path: Path):
         ("tblite.interface", r"tblite is not installed: pip install 'sci-model-zoo\[orbnet\]'"),
         ("rdkit", r"'sci-model-zoo\[orbnet\]'"),
         ("huggingface_hub", r"'sci-model-zoo\[hub\]'"),
-        ("pyscfad", r"'sci-model-zoo\[forces\]'"),
         ("unheard_of", "unheard_of is not installed: pip install unheard_of"),
     ],
 )
