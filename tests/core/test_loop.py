@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 import time
@@ -116,6 +117,35 @@ def test_two_runs_in_one_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="another process is training in it"):
         run(folder, data__slow=0.05, trainer__steps=10**6)
     first.kill()
+
+
+@pytest.mark.parametrize("name", ["a file", "a file/run", "/dev/null", "/proc/run"])
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path, name: str) -> None:
+    (tmp_path / "a file").touch()
+    with pytest.raises(UserError, match=r"cannot be written: .*: name another run\.dir"):
+        run(tmp_path / name)
+    assert [p.name for p in tmp_path.iterdir()] == ["a file"]
+
+
+def test_a_missing_best_state_says_how_to_go_on(tmp_path: Path) -> None:
+    done = run(tmp_path)
+    shutil.rmtree(tmp_path / "states" / f"best-{done.ledger.best_step:08d}")
+    with pytest.raises(DamagedError, match=r"best-\d{8} is missing.* trainer\.release=last"):
+        run(tmp_path)
+    assert run(tmp_path, trainer__release="last").already
+
+
+@pytest.mark.parametrize("broken", ['{"step": 3, "spl', "3", '{"loss": 1.0}', "\xff"])
+def test_a_broken_line_of_the_metrics_is_named(tmp_path: Path, broken: str) -> None:
+    run(tmp_path, trainer__steps=10)
+    path = tmp_path / "metrics.jsonl"
+    lines = path.read_text().splitlines()
+    lines[2] = broken
+    path.write_bytes("\n".join([*lines, ""]).encode("latin-1"))
+    with pytest.raises(DamagedError, match=r"metrics\.jsonl, line 3: .* mend or remove the line"):
+        run(tmp_path)
+    path.write_bytes("\n".join([*lines[:2], *lines[3:], broken]).encode("latin-1"))  # a last line was cut by a kill
+    assert run(tmp_path).ledger.step == 30
 
 
 def test_interrupted_carries_the_signal_in_its_exit_status() -> None:

@@ -20,6 +20,7 @@ from zoo.core.compare import compare
 from zoo.core.errors import ConfigError, UserError
 from zoo.core.metrics import read_rows
 from zoo.core.sweep import expand, sweep
+from zoo.core.train import train
 
 HERE = Path(__file__).parent
 
@@ -123,6 +124,30 @@ def test_sweep_under_a_parallel_launcher_is_refused(configs: Path, monkeypatch: 
     monkeypatch.setenv("JAX_PROCESS_ID", "0")
     with pytest.raises(UserError, match="ZOO_DISTRIBUTED=0"):
         sweep(["tiny/run", "seed=0,1"], [configs])
+
+
+def test_a_finished_run_releases_the_step_that_is_asked_for_now(configs: Path) -> None:
+    words = [
+        "tiny/run",
+        "optimizer.learning_rate=3.0",
+        "optimizer.name=sgd",
+        "trainer.eval_every=1",
+        "trainer.nan=skip",
+    ]
+    first = train([*words, "trainer.release=best"], [configs])["metrics"]["run"]
+    assert first["released_step"] < first["steps"]
+    last = train([*words, "trainer.release=last"], [configs])
+    assert last["already_finished"]
+    assert last["metrics"]["run"]["released_step"] == first["steps"]
+    again = train([*words, "trainer.release=best"], [configs])
+    assert again["metrics"]["run"] == first
+
+
+def test_a_sweep_that_cannot_be_written_says_why(configs: Path) -> None:
+    Path("a file").touch()
+    rows = sweep(["tiny/run", "seed=0,1", "run.dir=a file/x"], [configs])["rows"]
+    assert {r["status"] for r in rows} == {"failed"}
+    assert all("a file/x" in r["error"] and "Not a directory" in r["error"] for r in rows)
 
 
 def test_failed_run_is_reported_and_the_others_go_on(configs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,6 +132,9 @@ def test_reproduce_refuses_what_makes_no_sense(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="needs --train"):
         reproduce("neural_de/digits_node", seeds=3, out=tmp_path)
     assert not list(tmp_path.iterdir())
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written: Not a directory: name another folder with --out"):
+        reproduce("neural_de/digits_node", out=tmp_path / "file" / "x")
 
 
 def methods_table(**more) -> Table:

@@ -104,13 +104,21 @@ class RunStates:
                     shutil.rmtree(old)
 
     def best(self, template: Any, ledger: Ledger) -> Any:
-        """The parameters saved by :meth:`save_best` at ``ledger.best_step``."""
-        tensors, _ = state.load(self.folder / f"{BEST}-{ledger.best_step:08d}")
+        """The parameters saved by :meth:`save_best` at ``ledger.best_step``; DamagedError where they are missing or damaged."""
+        path = self.folder / f"{BEST}-{ledger.best_step:08d}"
+        if not state.present(path).is_dir():
+            raise DamagedError(
+                f"{path} is missing, the parameters that were best: put it back, or release the last step's with trainer.release=last"
+            )
+        tensors, _ = state.load(path)
         return state.unflatten({"params": template}, tensors)["params"]
 
     def latest(self) -> Path | None:
         """The newest complete state, or None for a new run."""
-        here = distributed.primary() and self.folder.is_dir()
+        try:
+            here = distributed.primary() and self.folder.is_dir()
+        except OSError as error:
+            raise UserError(f"{self.folder} cannot be read: {error.strerror or error}: name another run.dir") from error
         path = state.latest(self.folder, STEP) if here else None
         (step,) = distributed.from_primary([int(path.name[-8:]) if path else -1])  # they may see the folder unequally
         return None if step < 0 else self.folder / f"{STEP}-{int(step):08d}"

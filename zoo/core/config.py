@@ -131,7 +131,8 @@ def explain(error: Exception, overrides: Sequence[str], config_dirs: Sequence[Pa
         return f"unknown {group} {option!r}{nearest(option, options)} (known: {', '.join(options)})"
     if "Ambiguous value" in text:
         return (
-            one_line(text.split("\n")[0]).replace("++", "") + ": quote it, write it as a list [a,b], or sweep with -m"
+            one_line(text.split("\n")[0]).replace("++", "")
+            + ": quote it, write it as a list [a,b], or sweep with -m, without --cfg"
         )
     if override := getattr(error, "override", None):  # its parser names a place in it, not the override
         return f"{str(override).removeprefix('++')} cannot be read: {one_line(text.split('See http')[0])}"

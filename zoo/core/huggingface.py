@@ -13,7 +13,8 @@ from urllib.parse import quote
 from zoo.core import release, state
 from zoo.core.atomic import temporary_sibling
 from zoo.core.errors import UserError, one_line
-from zoo.core.paths import cache_dir
+from zoo.core.paths import ANOTHER_CACHE, cache_dir
+from zoo.core.writing import require_writable
 
 _REPO = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9][A-Za-z0-9._-]*")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -49,7 +50,7 @@ def fetch(repo: str, revision: str | None = None, *, refresh: bool = False) -> P
         raise UserError(f"hf:{repo}@{revision}: the hub gave {commit!r} for its commit: try again later")
     folder = home / commit
     if not folder.is_dir():
-        home.mkdir(parents=True, exist_ok=True)
+        require_writable(home, ANOTHER_CACHE)
         with temporary_sibling(folder) as temporary:
             _download(api, repo, commit, temporary)
             release.read_release(temporary)  # refuses what is no intact release before it gets a name

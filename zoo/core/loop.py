@@ -28,6 +28,7 @@ from zoo.core.progress import NoProgress, Progress, say
 from zoo.core.step import TrainState, initial_state, make_step
 from zoo.core.task import Split, Task
 from zoo.core.tracing import Trace
+from zoo.core.writing import require_writable
 
 
 class Interrupted(ZooError):
@@ -69,7 +70,7 @@ def fit(task: Task) -> FitResult:
     computes its share of every batch and number 0 writes.
 
     Raises:
-        UserError: the folder holds a run of another configuration or data, or another process trains in it.
+        UserError: the folder holds a run of another configuration or data, another process trains in it, or it cannot be written.
         ZooError: a state could not be saved; the one before it is whole.
         NotFinite: under ``trainer.nan=stop``.
         Interrupted: after Ctrl-C or SIGTERM, the state saved.
@@ -186,7 +187,7 @@ def own_folder(folder: Path) -> Iterator[None]:
     with contextlib.ExitStack() as held:
 
         def hold() -> None:
-            folder.mkdir(parents=True, exist_ok=True)
+            require_writable(folder, "name another run.dir")
             if not held.enter_context(locked(folder)):
                 raise UserError(f"{folder}: another process is training in it: wait for it, or name another run.dir")
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from zoo.core.errors import ZooError
+from zoo.core.errors import DamagedError, ZooError
 
 
 @runtime_checkable
@@ -43,6 +43,7 @@ class MetricsLog:
 
     Raises:
         ZooError: the disk is full or cannot be written.
+        DamagedError: a line of the file that is there is not a row.
     """
 
     def __init__(self, folder: Path, restored_step: int, tensorboard: bool, also: Sink | None = None) -> None:
@@ -50,7 +51,7 @@ class MetricsLog:
         self._also = also
         with self._explained():
             self._cut_back(restored_step)
-        self._file = self.path.open("a", encoding="utf-8")
+            self._file = self.path.open("a", encoding="utf-8")
         self._board = None
         if tensorboard:
             from tensorboardX import SummaryWriter
@@ -113,15 +114,29 @@ def _line(row: dict[str, Any]) -> str:
 
 
 def read_rows(path: Path, *, tolerate_torn: bool = False) -> list[dict[str, Any]]:
-    """The rows of a metrics file; a torn last line (a kill while writing) is left out if ``tolerate_torn``."""
+    """The rows of a metrics file; a torn last line (a kill while writing) is left out if ``tolerate_torn``.
+
+    Raises:
+        DamagedError: another line is not a row.
+    """
     if not path.exists():
         return []
-    rows = []
-    lines = path.read_text(encoding="utf-8").splitlines()
+    rows: list[dict[str, Any]] = []
+    lines = path.read_bytes().splitlines()
     for number, line in enumerate(lines, 1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            if not (tolerate_torn and number == len(lines)):
-                raise
+        row = _row(line)
+        if row is not None:
+            rows.append(row)
+        elif not (tolerate_torn and number == len(lines)):
+            shown = line[:40].decode(errors="replace")
+            raise DamagedError(f"{path}, line {number}: {shown!r} is not a row of metrics: mend or remove the line")
     return rows
+
+
+def _row(line: bytes) -> dict[str, Any] | None:
+    """What a line holds; None where it is no row."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) and {"step", "split"} <= row.keys() else None

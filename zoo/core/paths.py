@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+ANOTHER_CACHE = "set ZOO_CACHE to another folder"  # the mend where it cannot be written
+
 
 def cache_dir() -> Path:
     """ZOO_CACHE, else sci-model-zoo below XDG_CACHE_HOME or ~/.cache. It need not exist."""

@@ -15,6 +15,7 @@ from zoo.core.errors import UserError
 from zoo.core.families import family
 from zoo.core.progress import say
 from zoo.core.train import evaluate, run, typed
+from zoo.core.writing import require_writable
 
 
 def reproduce(
@@ -45,7 +46,8 @@ def reproduce(
         {"table", "scale", "rows": [...]} as in the contract of ``zoo reproduce``, and "files" that were written.
 
     Raises:
-        UserError: unknown table or row, a row that has no release or experiment, seeds below 1, or results in ``out`` that cannot be read.
+        UserError: unknown table or row, a row that has no release or experiment, seeds below 1, results in ``out`` that cannot be read, or
+            a folder that cannot be written.
     """
     table = tables.find(name)
     chosen = table.select(rows)
@@ -57,6 +59,8 @@ def reproduce(
         raise UserError("--scale paper needs --train: the packaged releases were made at scale quick")
 
     former = tables.former_results(table, out)  # before hours of training, for it may be refused
+    if train:
+        _require_writable(table, out, picture)
     parts: list[tuple[tables.Row, str]] = []  # (row, release folder or name), one for each seed
     folders: dict[str, list[Path]] = {}
     for row in chosen:
@@ -73,6 +77,7 @@ def reproduce(
         raise UserError(f"none of the rows asked for has a packaged release: add --train to make them ({name})")
     if picture is not None and not folders:
         raise UserError("--picture draws the training of the rows: it needs --train")
+    _require_writable(table, out, picture)
 
     answers = _of_releases(table, parts) | _of_methods(chosen)
     document: dict[str, Any] = {"table": table.name, "scale": scale, "rows": []}
@@ -98,6 +103,12 @@ def reproduce(
     if picture is not None:
         written.append(str(curves.draw(folders, table.curves, table.title, picture)))
     return {**document, "files": written}
+
+
+def _require_writable(table: tables.Table, out: Path, picture: Path | None) -> None:
+    require_writable((out / table.name).parent, "name another folder with --out")
+    if picture is not None:
+        require_writable(picture.parent, "name another file with --picture")
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def _folder(named: Mapping[str, str], varying: Mapping[str, str], given: str, ru
 
 
 def _launch(jobs: Sequence[Job], own: Sequence[str], config_dirs: Sequence[Path]) -> list[dict[str, Any] | None]:
-    """Run the jobs by the launcher that ``own``, the hydra overrides, name; None for a job whose outcome did not come back."""
+    """Run the jobs by the launcher that ``own``, the hydra overrides, name; {"error"} or None where no result came back."""
     from hydra import compose, initialize_config_dir
     from hydra._internal.callbacks import Callbacks
     from hydra.core.global_hydra import GlobalHydra
@@ -152,8 +152,9 @@ def _launch(jobs: Sequence[Job], own: Sequence[str], config_dirs: Sequence[Path]
         try:
             returned = launcher.launch([list(job.overrides) for job in jobs], initial_job_idx=0)
         except Exception as error:  # a worker that crashed takes the launcher with it; what is on disk stays
-            say(f"the launcher failed: {one_line(str(error))[:500]}")
-            return [None] * len(jobs)
+            reason = f"the launcher failed: {one_line(str(error) or type(error).__name__)[:500]}"
+            say(reason)
+            return [{"error": reason}] * len(jobs)
     outcomes: list[dict[str, Any] | None] = []
     for one in returned:
         try:

@@ -55,7 +55,9 @@ def run(config: BaseConfig, command: str) -> dict[str, Any]:
     task = member.build(config)
     result = fit(task)
     folder = result.folder / "release"
-    (written,) = distributed.from_primary([distributed.primary() and result.already and _describes(folder, result)])
+    (written,) = distributed.from_primary(
+        [distributed.primary() and result.already and _describes(folder, task, result)]
+    )
     if not written:
         # A task may spare the release a split that is dear to evaluate.
         splits = getattr(task, "reported", tuple(Split))
@@ -73,11 +75,18 @@ def run(config: BaseConfig, command: str) -> dict[str, Any]:
     }
 
 
-def _describes(folder: Path, result: FitResult) -> bool:
-    """Whether ``folder`` holds the release of just this finished run."""
+def _describes(folder: Path, task: Task, result: FitResult) -> bool:
+    """Whether ``folder`` holds the release of just this finished run, and of the step that is asked for now (trainer.release)."""
     if not (folder / "model.json").is_file():
         return False
-    return release.read_release(folder).info.metrics.get("run", {}).get("steps") == result.ledger.step
+    info = release.read_release(folder).info
+    stated, which = info.metrics.get("run", {}), task.config.trainer.release
+    steps = {"steps": result.ledger.step, "released_step": _released_step(task, result)}
+    return info.config.get("trainer", {}).get("release") == which and steps.items() <= stated.items()
+
+
+def _released_step(task: Task, result: FitResult) -> int | None:
+    return result.ledger.best_step if task.config.trainer.release == "best" else result.ledger.step
 
 
 def write(folder: Path, member: Family, task: Task, result: FitResult, metrics: dict[str, Any], command: str) -> None:
@@ -85,7 +94,7 @@ def write(folder: Path, member: Family, task: Task, result: FitResult, metrics: 
     config, ledger, card = task.config, result.ledger, member.card(task.config)
     run_facts = {
         "steps": ledger.step,
-        "released_step": ledger.best_step if config.trainer.release == "best" else ledger.step,
+        "released_step": _released_step(task, result),
         "train_seconds": round(ledger.train_seconds, 3),
         "compile_seconds": round(ledger.compile_seconds, 3),
         "skipped_steps": result.skipped,
