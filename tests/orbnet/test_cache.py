@@ -109,6 +109,12 @@ def test_what_is_there_is_not_computed_again(molecule, tmp_path, monkeypatch):
     assert (again.ready, again.computed, again.failures) == ([0, 1], 0, [])
 
 
+def test_a_cache_that_cannot_be_written_is_one_line(molecule, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written: Not a directory: set ZOO_CACHE to another folder"):
+        prepare.prepare([molecule("water")], ConvergedCache(tmp_path / "file" / "x"), progress=False)
+
+
 def test_a_failing_molecule_is_named_and_left_out(molecule, tmp_path, capsys):
     water = molecule("water")
     filled = Molecule(water.numbers, water.positions_bohr, charge=-8, name="filled")

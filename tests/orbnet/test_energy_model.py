@@ -28,6 +28,7 @@ from zoo.orbnet.predictor import EnergyPredictor
 from zoo.orbnet.records import split
 from zoo.orbnet.rows import for_reading, predict_rows
 from zoo.orbnet.tables.common import energies_of
+from zoo.orbnet.task import EnergyTask
 
 WATER = np.array([[0, 0, 0.117], [0, 0.757, -0.469], [0, -0.757, -0.469]])
 HCN = np.array([[0, 0, -0.5], [0, 0, 0.65], [0, 0, -1.566]])
@@ -281,6 +282,15 @@ def test_a_broken_training_file_is_refused_with_its_line(tmp_path: Path, text: s
     path.write_text(text)
     with pytest.raises(UserError, match=said):
         labelled(EnergyDataConfig(source="file", file=str(path), unit="eV"))
+
+
+def test_too_few_molecules_are_refused_before_any_converges(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("zoo.orbnet.task.ready", lambda *_: pytest.fail("GFN1-xTB was asked"))
+    path = tmp_path / "mine.xyz"
+    path.write_text("".join(frame("OHH", WATER + 0.01 * i, f"energy={-5.0 - i}") for i in range(4)))
+    task = EnergyTask(typed(compose(["orbnet/tiny", "data=orbnet/file", f"data.file={path}"])))
+    with pytest.raises(UserError, match=r"1 molecules cannot be split.* data\.hold_out=structure"):
+        task.records(Split.TRAIN)
 
 
 def test_splits_keep_molecules_whole() -> None:

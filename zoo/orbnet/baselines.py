@@ -16,8 +16,9 @@ import numpy as np
 
 from zoo.core import machine
 from zoo.core.errors import UserError, ZooError
-from zoo.core.paths import cache_dir
+from zoo.core.paths import ANOTHER_CACHE, cache_dir
 from zoo.core.progress import say
+from zoo.core.writing import require_writable
 from zoo.orbnet.gfn1 import Method, engine_version, single_point
 from zoo.orbnet.molecule import Molecule
 from zoo.orbnet.readers.frame import Failure
@@ -120,7 +121,7 @@ class EnergyStore:
     def read(self) -> dict[str, float | str]:
         """Energies in hartree, or the error's line, by key."""
         found: dict[str, float | str] = {}
-        with contextlib.suppress(FileNotFoundError), self.path.open(encoding="utf-8") as lines:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), self.path.open(encoding="utf-8") as lines:
             for line in lines:
                 with contextlib.suppress(ValueError, KeyError, TypeError):
                     row = json.loads(line)
@@ -130,7 +131,7 @@ class EnergyStore:
     @contextlib.contextmanager
     def append(self) -> Iterator[Any]:
         """The function (key, energy or error) that adds a line at once; several processes may do so."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        require_writable(self.path.parent, ANOTHER_CACHE)
         with self.path.open("ab", buffering=0) as file:
             if file.tell() and not self._ends_with_newline():
                 file.write(b"\n")

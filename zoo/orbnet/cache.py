@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zoo.core.errors import DamagedError, UserError
+from zoo.core.paths import ANOTHER_CACHE
 from zoo.orbnet.gfn1 import ACCURACY, Converged, EngineError, converge, engine_version
 from zoo.orbnet.molecule import Molecule
 from zoo.orbnet.pack import Precision, pack, unpack
@@ -56,12 +57,19 @@ class ConvergedCache:
         return self.folder / key[:2] / key
 
     def load(self, molecule: Molecule) -> Converged | None:
-        """The stored entry, or None where there is none; DamagedError where its hash does not fit its content."""
+        """The stored entry, or None where there is none.
+
+        Raises:
+            DamagedError: its hash does not fit its content.
+            UserError: it cannot be read.
+        """
         path = self.path(molecule)
         try:
             content = path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except OSError as error:
+            raise UserError(f"{path} cannot be read: {error.strerror or error}: {ANOTHER_CACHE}") from error
         start = len(_FORMAT) + _DIGEST
         payload = content[start:]
         if content[: len(_FORMAT)] != _FORMAT or hashlib.sha256(payload).digest() != content[len(_FORMAT) : start]:
@@ -81,7 +89,7 @@ class ConvergedCache:
         """Why this molecule failed before, by the same engine and settings; None where it has not."""
         try:
             why = self._failed(molecule).read_text(encoding="utf-8")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         return EngineError(f"{molecule.label}{why}")
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from zoo.core.errors import DamagedError
+from zoo.core.paths import ANOTHER_CACHE
 from zoo.core.progress import say
+from zoo.core.writing import require_writable
 from zoo.orbnet.cache import ConvergedCache
 from zoo.orbnet.molecule import Molecule
 from zoo.orbnet.parallel import Failed, Workers, attempt, each
@@ -56,7 +58,7 @@ def prepare(
         progress: show progress on stderr.
 
     Raises:
-        UserError: ``workers`` or ``time_limit`` that are not positive.
+        UserError: ``workers`` or ``time_limit`` that are not positive; a cache that cannot be written.
     """
     processes = Workers(workers, time_limit, backend)
     report = Report()
@@ -69,6 +71,8 @@ def prepare(
         if state == "damaged":
             report.recomputed.append(molecule.name or molecule.formula)
         todo[index] = molecule
+    if todo:
+        require_writable(cache.folder, ANOTHER_CACHE)
     with _bar(len(molecules), len(report.ready), progress) as advance:
         compute = partial(_compute, cache)
         here = ((index, attempt(compute, molecule)) for index, molecule in todo.items())

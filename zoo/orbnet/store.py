@@ -17,8 +17,10 @@ from typing import cast
 import numpy as np
 
 from zoo.core.atomic import temporary_sibling, write_file
+from zoo.core.paths import ANOTHER_CACHE
 from zoo.core.progress import say
 from zoo.core.tensorfile import encode
+from zoo.core.writing import require_writable
 from zoo.orbnet.cache import ConvergedCache
 from zoo.orbnet.features import Kind, features
 from zoo.orbnet.graph import MolecularGraph
@@ -79,6 +81,9 @@ class GraphStore:
         kind, cutoff: of the features.
         folder: where files lie.
         workers: processes that make missing files.
+
+    Raises:
+        UserError: ``folder`` cannot be written and files are missing.
     """
 
     def __init__(
@@ -100,6 +105,8 @@ class GraphStore:
         count = sum(len(job.molecules) for job in missing)
         if count > BLOCK:
             say(f"graphs of {count} molecules are made once and kept in {folder.name}/")
+        if missing:
+            require_writable(folder, ANOTHER_CACHE)
         made = iter(_make_all(missing, workers))
         self._blocks = [_Block(_mapped(path or next(made))) for path in paths]
 
@@ -200,7 +207,6 @@ class _Job:
         arrays = {name: np.concatenate(own) for name, own in parts.items()}
         arrays |= {name: np.array(own, np.int64) for name, own in counts.items()} | {"energy": np.array(energies)}
         data = encode(arrays)
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"{self.digest}-{hashlib.sha256(data).hexdigest()[:32]}.safetensors"
         with temporary_sibling(path) as temporary:
             write_file(temporary / "graphs", data)

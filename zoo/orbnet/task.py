@@ -64,7 +64,9 @@ class EnergyTask:
     @cached_property
     def _ready(self) -> Labelled:
         data = self.config.data
-        return ready(labelled(data), self.cache, data.workers)
+        found = labelled(data)
+        split(found, data)  # too few molecules to split are refused before GFN1-xTB converges for them
+        return ready(found, self.cache, data.workers)
 
     @cached_property
     def _splits(self) -> dict[Split, Labelled]:
