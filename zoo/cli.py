@@ -14,11 +14,14 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from zoo import __version__
 from zoo.core.errors import UserError, ZooError, one_line
 from zoo.core.pages import ask_for_huge_pages
+
+if TYPE_CHECKING:
+    from zoo.core.release import Release
 
 DESCRIPTION = (
     "A scientific model zoo on JAX: train from Hydra configs, load pretrained models, reproduce papers' tables."
@@ -78,15 +81,17 @@ class Parser(argparse.ArgumentParser):
         raise UserError(f"{message} (see {self.prog} --help)")
 
 
-class _ModelHelp(argparse.Action):
-    """``zoo predict MODEL --help``: the options of the model's own family among the others."""
+class _NamedHelp(argparse.Action):
+    """``--help`` after the name of a model or a benchmark: its own options stand among the others."""
+
+    def __init__(self, *args: Any, add_own: Callable[[argparse.ArgumentParser, str], Any], **settings: Any) -> None:
+        super().__init__(*args, nargs=0, help="this text; after a name with the options of what is named", **settings)
+        self._add_own = add_own
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: Any) -> NoReturn:
-        if namespace.model is not None:
-            from zoo.core import hub, release
-            from zoo.core.families import family
-
-            family(release.read_release(hub.resolve(namespace.model)).info.family).predict_arguments(parser)
+        name = getattr(namespace, "model", None) or getattr(namespace, "name", None)
+        if name is not None:
+            self._add_own(parser, name)
         parser.print_help()
         parser.exit()
 
@@ -98,7 +103,10 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def add(
-        name: str, text: str, run: Callable[[argparse.Namespace], None], *, own_help: bool = False
+        name: str,
+        text: str,
+        run: Callable[[argparse.Namespace], None],
+        own: Callable[[argparse.ArgumentParser, str], Any] | None = None,
     ) -> argparse.ArgumentParser:
         sub = commands.add_parser(
             name,
@@ -106,8 +114,10 @@ def build_parser() -> argparse.ArgumentParser:
             description=text,
             epilog=EXAMPLES[name],
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            add_help=not own_help,
+            add_help=own is None,
         )
+        if own is not None:
+            sub.add_argument("-h", "--help", action=_NamedHelp, add_own=own)
         sub.add_argument("--json", action="store_true", help="one JSON document on stdout and nothing else there")
         sub.set_defaults(run=run)
         return sub
@@ -129,8 +139,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub = add("compare", "set runs or releases side by side: configurations that differ, and metrics", _compare)
     sub.add_argument("runs", nargs="+", metavar="RUN", help="a run's folder, or a release's name or folder")
 
-    sub = add("predict", "apply a model to a file", _predict, own_help=True)
-    sub.add_argument("-h", "--help", action=_ModelHelp, nargs=0, help="with a model: its own options too")
+    sub = add("predict", "apply a model to a file", _predict, _family_options)
     sub.add_argument("model", help="a release's name or folder")
     sub.add_argument("input", help="the file to read, or - for stdin")
 
@@ -156,7 +165,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--picture", type=Path, metavar="PNG", help="draw the curves over training (with --train)")
 
-    sub = add("bench", "measure speed against a peer or a floor", _bench)
+    sub = add("bench", "measure speed against a peer or a floor", _bench, _switches)
     sub.add_argument("name", metavar="NAME", help="a benchmark, for example core")
 
     add("doctor", "versions, devices, threads, data and models found", _doctor)
@@ -349,30 +358,41 @@ def _compare(args: argparse.Namespace) -> None:
     _print_table(["metric", *names], [[k, *map(_number, v)] for k, v in document["metrics"].items()])
 
 
-def _add_family_options(args: argparse.Namespace, rest: Sequence[str]) -> None:
-    """``zoo predict`` takes the options of the model's own family."""
+def _family_options(parser: argparse.ArgumentParser, model: str) -> Release:
     from zoo.core import hub, release
     from zoo.core.families import family
 
-    args.release = release.read_release(hub.resolve(args.model))
-    args.member = family(args.release.info.family)
+    loaded = release.read_release(hub.resolve(model))
+    family(loaded.info.family).predict_arguments(parser)
+    return loaded
+
+
+def _add_family_options(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    """``zoo predict`` takes the options of the model's own family."""
     options = Parser(prog=f"zoo predict {args.model}", add_help=False)
-    args.member.predict_arguments(options)
+    args.release = _family_options(options, args.model)
     options.parse_args(rest, namespace=args)
+
+
+def _switches(parser: argparse.ArgumentParser, name: str) -> None:
+    from zoo.core import bench
+
+    for switch in bench.switches(bench.find(name)):
+        parser.add_argument(f"--{switch.replace('_', '-')}", action="store_true")
 
 
 def _add_bench_options(args: argparse.Namespace, rest: Sequence[str]) -> None:
     """``zoo bench`` takes the switches of the benchmark itself."""
-    from zoo.core import bench
-
     options = Parser(prog=f"zoo bench {args.name}", add_help=False)
-    for switch in bench.switches(bench.find(args.name)):
-        options.add_argument(f"--{switch.replace('_', '-')}", action="store_true")
+    _switches(options, args.name)
     args.options = vars(options.parse_args(rest))
 
 
 def _predict(args: argparse.Namespace) -> None:
-    rows = args.member.predict(args.member.predictor(args.release), args)
+    from zoo.core.families import family
+
+    member = family(args.release.info.family)
+    rows = member.predict(member.predictor(args.release), args)
     if isinstance(rows, str):
         print(rows, end="" if rows.endswith("\n") else "\n")
     elif args.json:

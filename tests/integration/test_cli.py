@@ -136,6 +136,15 @@ def test_help(tmp_path: Path, command: str) -> None:
         assert f"zoo {command}" in done.stdout
 
 
+def test_help_of_a_benchmark_lists_its_switches(tmp_path: Path) -> None:
+    pytest.importorskip("tblite")
+    done = zoo("bench", "orbnet", "--help", cwd=tmp_path)
+    assert done.returncode == 0
+    assert "--with-dft" in done.stdout
+    assert "--with-dft" not in zoo("bench", "--help", cwd=tmp_path).stdout.partition("examples:")[0]
+    refused(zoo("bench", "orbmet", "--help", cwd=tmp_path), "orbnet")
+
+
 def test_cfg_job_prints_yaml_that_the_dataclass_takes(tmp_path: Path) -> None:
     done = zoo("train", ER, "seed=7", "--cfg", "job", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
