@@ -1,4 +1,4 @@
-"""ASE's view of an energy model. ASE is imported here alone: install it beside the zoo."""
+"""ASE's view of an energy model. Imported by name alone: ASE takes its time."""
 
 from __future__ import annotations
 

@@ -1,11 +1,14 @@
-"""Geometries brought to a minimum of GFN1-xTB, for a force field's bonds may be far off: MMFF94 draws CO2 with 1.41 A.
-
-From MMFF94's geometry it takes 3 to 5 gradients for most molecules (13 at most of 491), which lowers their energy by 2 kcal/mol.
-"""
+"""Geometries brought to a minimum of GFN1-xTB, for a force field's bonds may be far off: MMFF94 draws CO2 with 1.41 A."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, all_changes
+from ase.optimize import BFGS
+from ase.units import Bohr, Hartree
 
 from zoo.core.errors import UserError
 from zoo.orbnet.elements import covalent_radii
@@ -14,15 +17,33 @@ from zoo.orbnet.molecule import Molecule
 
 LARGEST_FORCE = 0.01  # hartree / bohr, on any atom; MMFF94 leaves 0.03 in the median, and 0.25 in CO2
 STEPS = 100
-_STIFFNESS = 0.7  # hartree / bohr^2, a single bond's, of the first step
-_SOFTEST = 0.01  # hartree / bohr^2: along a softer mode a step would go anywhere
-_LONGEST_STEP = 0.2  # bohr, of any atom
+_LONGEST_STEP = 0.1  # angstrom, of any atom
 # Times the sum of covalent radii: a bond of the drawing beyond is broken.
 _BROKEN = 1.4
 
 
+class _GFN1(Calculator):
+    """Energy in eV and forces in eV/angstrom of a molecule that moves."""
+
+    implemented_properties = ["energy", "forces"]  # noqa: RUF012  ASE's own declaration
+
+    def __init__(self, molecule: Molecule) -> None:
+        super().__init__()
+        self.molecule = molecule
+
+    def calculate(
+        self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = tuple(all_changes)
+    ) -> None:
+        super().calculate(atoms, properties, system_changes)
+        m = self.molecule
+        self.molecule = Molecule(m.numbers, atoms.positions / Bohr, m.charge, m.spin, m.name)
+        found = single_point(self.molecule, gradient=True)
+        assert found.gradient is not None
+        self.results = {"energy": found.energy * Hartree, "forces": -found.gradient * Hartree / Bohr}
+
+
 def relaxed(molecule: Molecule, bonds: np.ndarray) -> Molecule:
-    """``molecule`` at a geometry whose largest force on an atom is below LARGEST_FORCE, by BFGS on GFN1-xTB's gradient.
+    """``molecule`` at a geometry whose largest force on an atom is below LARGEST_FORCE, by ASE's BFGS on GFN1-xTB's gradient.
 
     Args:
         molecule: where to start.
@@ -31,40 +52,15 @@ def relaxed(molecule: Molecule, bonds: np.ndarray) -> Molecule:
     Raises:
         UserError: GFN1-xTB does not converge on the way, the forces are not small after STEPS steps, or a bond breaks.
     """
-    hessian = _STIFFNESS * np.eye(3 * len(molecule))
-    here, gradient = molecule, _gradient(molecule)
-    for _ in range(STEPS):
-        if np.linalg.norm(gradient, axis=1).max() < LARGEST_FORCE:
-            return _whole(here, bonds)
-        step = _step(hessian, gradient)
-        there = Molecule(here.numbers, here.positions_bohr + step, here.charge, here.spin, here.name)
-        after = _gradient(there)
-        hessian = _updated(hessian, step.ravel(), (after - gradient).ravel())
-        here, gradient = there, after
-    raise UserError(f"{molecule.label}GFN1-xTB finds no minimum in {STEPS} steps: give coordinates instead")
-
-
-def _gradient(molecule: Molecule) -> np.ndarray:
-    """dE/dx, hartree / bohr, (n_atoms, 3)."""
+    calculator = _GFN1(molecule)
+    atoms = Atoms(molecule.numbers, molecule.positions_bohr * Bohr, calculator=calculator)
     try:
-        gradient = single_point(molecule, gradient=True).gradient
+        small = BFGS(atoms, logfile=None, maxstep=_LONGEST_STEP).run(fmax=LARGEST_FORCE * Hartree / Bohr, steps=STEPS)
     except EngineError as error:
         raise UserError(f"{error}; give coordinates instead of a SMILES") from None
-    assert gradient is not None
-    return gradient
-
-
-def _step(hessian: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-    """Downhill along every mode, whatever its curvature's sign, and no atom further than _LONGEST_STEP."""
-    values, vectors = np.linalg.eigh(hessian)
-    step = -(vectors @ ((gradient.ravel() @ vectors) / np.maximum(np.abs(values), _SOFTEST))).reshape(gradient.shape)
-    return step * min(1.0, _LONGEST_STEP / np.linalg.norm(step, axis=1).max())
-
-
-def _updated(hessian: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """BFGS: the Hessian that gives ``change`` of the gradient for ``step``."""
-    along = hessian @ step
-    return hessian + np.outer(change, change) / (change @ step) - np.outer(along, along) / (step @ along)
+    if not small:
+        raise UserError(f"{molecule.label}GFN1-xTB finds no minimum in {STEPS} steps: give coordinates instead")
+    return _whole(calculator.molecule, bonds)
 
 
 def _whole(molecule: Molecule, bonds: np.ndarray) -> Molecule:

@@ -10,7 +10,6 @@ from zoo.core.errors import UserError
 from zoo.orbnet.molecule import Molecule
 from zoo.orbnet.readers.frame import Failure, Frame, agreed, attempt
 from zoo.orbnet.readers.rdkit_tools import chemistry_problem, require_rdkit, stated_spin
-from zoo.orbnet.readers.relax import relaxed
 
 
 def parse(text: str, source: str, charge: int | None, spin: int | None) -> Iterator[Frame | Failure]:
@@ -84,8 +83,12 @@ def from_smiles(
         Molecule.from_angstrom(numbers, mol.GetConformer(i).GetPositions(), stated, spin, each)
         for i, each in zip(ids, names)
     ]
+    if not relax:
+        return found
+    from zoo.orbnet.readers.relax import relaxed  # ASE takes its time to import
+
     bonds = np.array([(b.GetBeginAtomIdx(), b.GetEndAtomIdx()) for b in mol.GetBonds()], np.int64).reshape(-1, 2)
-    return [relaxed(molecule, bonds) for molecule in found] if relax else found
+    return [relaxed(molecule, bonds) for molecule in found]
 
 
 def _force_field(mol: object) -> None:
