@@ -288,7 +288,7 @@ def test_too_few_molecules_are_refused_before_any_converges(tmp_path: Path, monk
     monkeypatch.setattr("zoo.orbnet.task.ready", lambda *_: pytest.fail("GFN1-xTB was asked"))
     path = tmp_path / "mine.xyz"
     path.write_text("".join(frame("OHH", WATER + 0.01 * i, f"energy={-5.0 - i}") for i in range(4)))
-    task = EnergyTask(typed(compose(["orbnet/tiny", "data=orbnet/file", f"data.file={path}"])))
+    task = EnergyTask(typed(compose(["orbnet/tiny", "data=orbnet/file", f"data.file={path}", "data.unit=eV"])))
     with pytest.raises(UserError, match=r"1 molecules cannot be split.* data\.hold_out=structure"):
         task.records(Split.TRAIN)
 
