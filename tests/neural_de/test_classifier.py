@@ -177,6 +177,8 @@ def test_files_that_hold_no_images_are_one_line(tmp_path: Path, capsys: pytest.C
     for name in ("archive.npy", "empty.npy", "long.csv"):
         with pytest.raises(UserError, match=name):
             read_images(str(tmp_path / name))
+    (tmp_path / "marked.csv").write_text("0.5,1\n", encoding="utf-8-sig")
+    assert read_images(str(tmp_path / "marked.csv")).tolist() == [[0.5, 1.0]]
     np.save(tmp_path / "scalar.npy", np.float32(1.0))
     assert cli.run(["predict", "neural_de/digits-vanilla", str(tmp_path / "scalar.npy")]) == 2
     out, err = capsys.readouterr()

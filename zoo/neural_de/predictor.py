@@ -125,7 +125,7 @@ def read_images(source: str) -> np.ndarray:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{source}: cannot be read as CSV or .npy ({error})") from None
     rows: list[list[float]] = []
-    lines = csv.reader(io.StringIO(text))
+    lines = csv.reader(io.StringIO(text.removeprefix("\ufeff")))  # which spreadsheets put before UTF-8
     for number in itertools.count(1):
         try:
             fields = next(lines, None)
