@@ -250,7 +250,7 @@ def pull_step(
             k_bar = direct[i]
             if wide:
                 k_bar = trees.add(trees.times(length, trees.combine(one, *zip(*wide, strict=True))), k_bar)
-            if i > 0 and i != 5:
+            if i not in (0, 5):  # the first was projected by the attempt before, the sixth is not
                 w_bar, _, more = pulls.project[i - 1](p_bar)
                 weights_bar, k_bar = trees.add(weights_bar, w_bar), trees.add(more, k_bar)
         else:
