@@ -130,12 +130,12 @@ def fit(task: Task) -> FitResult:
             stopping = stop_asked(stop, halt)
             if halt or stopping:
                 clock.pause(state)
-                if state.bad_step >= 0:
+                if (bad := int(state.bad_step)) >= 0:
                     # The state stays as it was before that step, so this takes the same step again, for its logs.
-                    again = next(training_batches(records, sampler, int(state.bad_step), int(state.bad_step) + 1))
+                    again = next(training_batches(records, sampler, bad, bad + 1))
                     del again["index"]
-                    state, logs = step_fn(state, frozen, shard(again, mesh), step_key)
-                    raise _not_finite(task, int(state.bad_step), logs, sampler, states)
+                    _, logs = step_fn(state, frozen, shard(again, mesh), step_key)
+                    raise _not_finite(task, bad, logs, sampler, states)
             if due:
                 values = {name: float(value) for name, value in logs.items()}
                 loss = values["loss"]

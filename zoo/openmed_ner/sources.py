@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from zoo.core.errors import UserError
-from zoo.openmed_ner.corpora.records import read_text, refuse
+from zoo.openmed_ner.corpora.records import read_text, refuse, unreadable
 
 ReadAs = Literal["text", "lines", "jsonl"]
 READ_AS: tuple[ReadAs, ...] = ("text", "lines", "jsonl")
@@ -59,7 +59,7 @@ def iter_sources(source: str, read_as: ReadAs | None = None) -> Iterator[Source]
         read_as = "jsonl" if path.suffix.lower() in (".jsonl", ".ndjson") else "text"
     name = "stdin" if source == "-" else _name(path)
     if read_as == "text":
-        yield Source(name, _stdin() if source == "-" else _file(path))
+        yield Source(name, _stdin() if source == "-" else read_text(path))
         return
     ids: set[bytes] = set()
     empty = True
@@ -85,7 +85,7 @@ def _folder(folder: Path, read_as: ReadAs | None) -> Iterator[Source]:
     if not files:
         raise UserError(f"{folder} is a folder without .txt files: name a file, or a folder of texts")
     for path in files:
-        yield Source(_name(path), _file(path))
+        yield Source(_name(path), read_text(path))
 
 
 def _is_folder(path: Path) -> bool:
@@ -117,10 +117,8 @@ def _lines(path: Path) -> Iterator[str]:
     try:
         with path.open("rb") as file:
             yield from _decoded(file, path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file: check the path") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}): check the path") from None
+        raise unreadable(path, error) from None
 
 
 def _object(source: str, number: int, line: str, name: str) -> Source:
@@ -138,13 +136,6 @@ def _object(source: str, number: int, line: str, name: str) -> Source:
             escape = f"\\u{ord(match[0]):04x}"
             raise refuse(source, number, f"{escape} is half a character, which no UTF-8 file can hold", "mend the text")
     return Source(str(given), value["text"])
-
-
-def _file(path: Path) -> str:
-    try:
-        return read_text(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}): check the path") from None
 
 
 def _stdin() -> str:
