@@ -23,7 +23,7 @@ from zoo.core.errors import UserError, ZooError
 from zoo.core.mesh import data_mesh, device_mesh, replicate, replicated, shard
 from zoo.core.metrics import MetricsLog, NoLog
 from zoo.core.optim import optimizer, schedule
-from zoo.core.precision import require_allowed
+from zoo.core.precision import require_allowed, whole_float32
 from zoo.core.progress import NoProgress, Progress, say
 from zoo.core.step import TrainState, initial_state, make_step
 from zoo.core.task import Split, Task
@@ -275,6 +275,7 @@ class Evaluator:
         self._task, self._frozen = task, frozen
         self._mesh = device_mesh()
 
+        @whole_float32
         def outputs(params: Any, frozen: Any, batch: Any) -> Any:
             return task.evaluate(nnx.merge(graphdef, params, frozen), batch)
 

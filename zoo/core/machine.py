@@ -10,7 +10,15 @@ import sys
 from typing import Any
 
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "diffrax", "numpy")
-THREAD_LIMITS = ("NPROC", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "XLA_FLAGS")
+# Besides the machine, what changes speed or bits; XLA_FLAGS last, for their order does not.
+SETTINGS = (
+    "NPROC",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "JAX_DEFAULT_MATMUL_PRECISION",
+    "XLA_FLAGS",
+)
 
 
 def facts() -> dict[str, Any]:
@@ -25,7 +33,7 @@ def facts() -> dict[str, Any]:
         "cpu": _cpu()[0],
         "cores": cores(),
         "isa": _cpu()[1],
-        "threads": ", ".join(f"{name}={os.environ[name]}" for name in THREAD_LIMITS if os.environ.get(name))
+        "threads": ", ".join(f"{name}={os.environ[name]}" for name in SETTINGS if os.environ.get(name))
         or "no limits",
         "malloc": os.environ.get("GLIBC_TUNABLES") or "no tunables",
         "os": f"{platform.system()} {platform.release()}",
@@ -46,7 +54,7 @@ def fingerprint() -> str:
     """What the bits of a computation depend on besides its input: jaxlib, instruction set, threads, devices."""
     flags = " ".join(sorted(os.environ.get("XLA_FLAGS", "").split()))
     parts = [f"jaxlib {_version('jaxlib')}", platform.machine(), _cpu()[1], f"{cores()} cores"]
-    parts += [f"{name}={os.environ[name]}" for name in THREAD_LIMITS[:-1] if os.environ.get(name)]
+    parts += [f"{name}={os.environ[name]}" for name in SETTINGS[:-1] if os.environ.get(name)]
     return ", ".join(p for p in (*parts, flags, _devices()) if p)
 
 

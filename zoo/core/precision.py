@@ -1,8 +1,10 @@
-"""Mixed precision: parameters and optimiser in float32, the work of a loss in what ``trainer.precision`` says."""
+"""Precision of products, and mixed precision: parameters and optimiser in float32, a loss in what ``trainer.precision`` says."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,27 @@ from zoo.core.errors import ConfigError
 from zoo.core.task import Task
 
 TreeT = TypeVar("TreeT")
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+
+
+def whole_float32(function: Callable[Given, Made]) -> Callable[Given, Made]:
+    """``function``, in which float32 products are computed in float32 on any device.
+
+    JAX's default on a GPU is TF32, whose mantissa has 10 bits, and bfloat16 on a TPU: energies, and the errors that a solver
+    estimates, would be round-off from the third digit on. A precision that the user set (``jax_default_matmul_precision``, or
+    JAX_DEFAULT_MATMUL_PRECISION in the environment) stands. It acts where ``function`` is traced: decorate what is jitted, and
+    what is differentiated together with the taking of the gradient.
+    """
+
+    @functools.wraps(function)
+    def traced(*args: Given.args, **kwargs: Given.kwargs) -> Made:
+        if jax.config.jax_default_matmul_precision is not None:  # pyright: ignore[reportAttributeAccessIssue]
+            return function(*args, **kwargs)
+        with jax.default_matmul_precision("float32"):
+            return function(*args, **kwargs)
+
+    return traced
 
 
 def compute_in(tree: TreeT, precision: str, *, keep: tuple[str, ...] = ("weight",)) -> TreeT:

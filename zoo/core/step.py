@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax import nnx
 
+from zoo.core.precision import whole_float32
 from zoo.core.schema import TrainerConfig
 from zoo.core.task import Task
 
@@ -80,6 +81,7 @@ def make_step(
         zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
         return jax.lax.scan(one, zeros, (micro, share, jnp.arange(k)))[0]
 
+    @whole_float32
     def step_fn(state: TrainState, frozen: Any, batch: dict[str, jax.Array], key: jax.Array):
         key = jax.random.fold_in(key, state.step)
         (loss, logs), grads = accumulated(state.params, frozen, batch, state.step, key)

@@ -11,6 +11,7 @@ import optimistix
 from flax import nnx
 from jax import Array
 
+from zoo.core.precision import whole_float32
 from zoo.neural_de.config import RegularizeConfig, SolverConfig
 from zoo.neural_de.integrals import augmented, augmented_state, jacobian_rate, kinetic_rate, state_norm, taylor_rate
 from zoo.neural_de.local import solve_locally_regularised
@@ -41,6 +42,7 @@ class Forward(NamedTuple):
     out_of_steps: Array
 
 
+@whole_float32
 def forward(
     model: NodeClassifier,
     images: Array,

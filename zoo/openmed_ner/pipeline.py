@@ -16,6 +16,7 @@ from flax import nnx
 
 from zoo.core import machine
 from zoo.core.errors import UserError
+from zoo.core.precision import whole_float32
 from zoo.openmed_ner.decode import entities, log_probabilities
 from zoo.openmed_ner.encoders.common import TokenClassifier, check_batch
 from zoo.openmed_ner.labels import LabelMap
@@ -222,6 +223,7 @@ _EMPTY = Pieces(np.zeros(0, np.int32), np.zeros((0, 2), np.int32), np.zeros(0, n
 
 
 @functools.partial(jax.jit, static_argnums=0)
+@whole_float32
 def _forward(graphdef: Any, state: Any, ids: jax.Array, position_ids: jax.Array, segments: jax.Array) -> jax.Array:
     return nnx.merge(graphdef, state)(ids, segments, position_ids=position_ids, segments=segments)
 

@@ -22,6 +22,7 @@ import numpy as np
 from flax import nnx
 
 from zoo.core.errors import UserError
+from zoo.core.precision import whole_float32
 from zoo.orbnet.basis import distance_mollifier, paper_bessel, radial, sines, squashed
 from zoo.orbnet.batch import ElementIndex
 from zoo.orbnet.features import EDGE_NAMES, NODE_NAMES, Kind, check_kind
@@ -233,7 +234,7 @@ class Network(nnx.Module):
 
 def as_function(graphdef: nnx.GraphDef[Network], *states: nnx.State) -> Callable[[Mapping[str, Any]], jax.Array]:
     """batch -> E_ML in kcal/mol, (n_molecules,), jitted; parameters are constants of it, so that a call hands over a batch alone."""
-    return jax.jit(lambda batch: nnx.merge(graphdef, *states)(batch))
+    return jax.jit(whole_float32(lambda batch: nnx.merge(graphdef, *states)(batch)))
 
 
 @jax.custom_jvp

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from zoo.core.errors import UserError
+from zoo.core.precision import whole_float32
 from zoo.neural_de.solve import arguments, native, stock
 from zoo.neural_de.solve.regularizers import make_plan
 from zoo.neural_de.solve.solution import RegularizedSolution
@@ -22,6 +23,7 @@ _AT_END = diffrax.SaveAt(t1=True)
 _CONSTANT = diffrax.ConstantStepSize()
 
 
+@whole_float32
 def solve(
     terms: diffrax.AbstractTerm,
     solver: diffrax.AbstractSolver,

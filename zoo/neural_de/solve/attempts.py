@@ -15,6 +15,7 @@ import numpy as np
 from jax import Array
 
 from zoo.core.errors import UserError
+from zoo.core.precision import whole_float32
 from zoo.neural_de.solve import control, native, step, trees
 from zoo.neural_de.solve.field import Field
 from zoo.neural_de.solve.tableau import TABLEAUS
@@ -39,6 +40,7 @@ class Attempts(NamedTuple):
     accepted: np.ndarray
 
 
+@whole_float32
 def attempts(
     field: Callable[[Array, PyTree], PyTree],
     solver: diffrax.Tsit5 | diffrax.Dopri5,

@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from zoo.core.errors import UserError
+from zoo.core.precision import whole_float32
 from zoo.core.release import Release
 from zoo.core.train import load_params, load_task
 from zoo.openmed_ner.lora import drop_adapters, merge_adapters
@@ -120,11 +121,13 @@ class ReleasedMaskedLM:
 
 
 @functools.partial(jax.jit, static_argnums=0)
+@whole_float32
 def _scores(graphdef: Any, params: Any, ids: jax.Array, mask: jax.Array, positions: jax.Array) -> jax.Array:
     return nnx.merge(graphdef, params)(ids, mask, positions=positions)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
+@whole_float32
 def _evaluate(task: DomainTask, graphdef: Any, params: Any, batch: Any) -> Any:
     return task.evaluate(nnx.merge(graphdef, params), batch)
 
