@@ -4,16 +4,20 @@ import itertools
 import re
 import unicodedata
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxprs import product_precisions
 
 from zoo.core.errors import UserError
 from zoo.openmed_ner.convert import load_token_classifier
 from zoo.openmed_ner.decode import best_tags, entities, log_probabilities
 from zoo.openmed_ner.labels import LabelMap
-from zoo.openmed_ner.pipeline import Entity, Tagger, tagger_from_folder
+from zoo.openmed_ner.pipeline import Entity, Tagger, _forward, tagger_from_folder
 from zoo.openmed_ner.tokenize import NO_PIECE, Pieces, Tokenizer
 from zoo.openmed_ner.windows import LENGTHS, ROW_LENGTHS, batches, padded_length, windows
 
@@ -339,3 +343,10 @@ def test_scores_are_geometric_means():
     assert (start, end, kind) == (0, 2, "X")
     assert score == pytest.approx((0.8 * 0.5) ** 0.5)
     assert NO_PIECE == -1
+
+
+def test_products_are_whole_float32(lexicon_folder) -> None:
+    graphdef, state = nnx.split(load_token_classifier(lexicon_folder).model)
+    row = jnp.zeros((1, 16), jnp.int32)
+    traced = jax.make_jaxpr(_forward, static_argnums=0)(graphdef, state, row, row, row + 1)
+    assert product_precisions(traced) == {"HIGHEST"}

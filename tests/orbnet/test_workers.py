@@ -3,9 +3,11 @@
 import os
 import signal
 
+import jax
 import numpy as np
 import pytest
 from flax import nnx
+from jaxprs import product_precisions
 
 pytest.importorskip("tblite", reason="orbnet features need tblite")
 pytest.importorskip("joblib")
@@ -53,6 +55,11 @@ def test_the_parts_of_an_energy_add_up(model, predictor, molecule) -> None:
     assert abs(learned) > 0.1
     expected = converged.energy + 2 * LINEAR[0] + LINEAR[3] + learned / HARTREE_KCAL
     assert predictor.energy(water) == pytest.approx(expected, abs=1e-8)
+
+
+def test_products_are_whole_float32(model, molecule) -> None:
+    batch = collate([features(converge(molecule("water")))], ElementIndex(NUMBERS))
+    assert product_precisions(jax.make_jaxpr(model.network)(batch)) == {"HIGHEST"}
 
 
 def test_workers_give_the_same_energies_in_the_same_order(predictor, molecule) -> None:

@@ -33,8 +33,7 @@ def facts() -> dict[str, Any]:
         "cpu": _cpu()[0],
         "cores": cores(),
         "isa": _cpu()[1],
-        "threads": ", ".join(f"{name}={os.environ[name]}" for name in SETTINGS if os.environ.get(name))
-        or "no limits",
+        "threads": ", ".join(f"{name}={os.environ[name]}" for name in SETTINGS if os.environ.get(name)) or "no limits",
         "malloc": os.environ.get("GLIBC_TUNABLES") or "no tunables",
         "os": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),

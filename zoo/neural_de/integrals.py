@@ -64,7 +64,10 @@ def total_derivative(field: Field, t: Array, y: PyTree, order: int) -> PyTree:
             series = [[v, *more] for v, more in zip(primal, terms)]
     except (KeyError, NotImplementedError) as error:  # jet looks its rules up by primitive
         raise UserError(_no_rule(f"{error}".strip("'"))) from None
-    except jax.errors.UnexpectedTracerError:  # what jet makes of a rule of its own (custom_jvp): jax.nn.relu, softplus
+    # What jet makes of a rule of its own (custom_jvp): jax.nn.relu, softplus; an AttributeError since JAX 0.12.
+    except (jax.errors.UnexpectedTracerError, AttributeError) as error:
+        if isinstance(error, AttributeError) and "process_primitive" not in str(error):
+            raise
         raise UserError(_no_rule("one with its own derivative rule, such as jax.nn.relu or softplus")) from None
     return jtu.tree_unflatten(treedef, [s[order - 1] for s in series[1:]])
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jaxprs import product_precisions
 
 from zoo.neural_de.solve import solve
 from zoo.neural_de.solve.attempts import attempts
@@ -179,3 +180,17 @@ def test_a_decaying_state_keeps_its_relative_accuracy(dtype, t1, rtol):
         true = np.exp(-t1) * np.asarray(y0, np.float64)
         off, off_whole = (np.abs(np.asarray(y) - true).max() / np.abs(true).max() for y in (found, whole))
         assert off < 2 * off_whole < 0.02
+
+
+@pytest.mark.parametrize("vector_field", [narrow, unseen])
+@pytest.mark.parametrize("solver", [diffrax.Tsit5(), diffrax.Heun()])
+def test_products_of_a_solve_and_its_gradient_are_whole_float32(vector_field, solver) -> None:
+    """Else E is round-off on a GPU, whose default is TF32. The products of diffrax's own loop are the field's."""
+
+    def loss(p: Any, y0: Any) -> Any:
+        options = {"h_grad": "exact"} if isinstance(solver, diffrax.Tsit5) else {"h_grad": "frozen"}
+        solution = run(p, y0, field=vector_field, solver=solver, regularizers=("R_E",), **options)
+        return jnp.sum(solution.ys**2) + solution.regularizers["R_E"]
+
+    traced = jax.make_jaxpr(jax.grad(loss, argnums=(0, 1)))(*problem())
+    assert product_precisions(traced) == {"HIGHEST"}
