@@ -12,7 +12,6 @@ import jax.tree_util as jtu
 import numpy as np
 from jax import Array, lax
 
-from zoo.core.precision import whole_float32
 from zoo.neural_de.solve import checkpoints, control, saving, step, trees
 from zoo.neural_de.solve.control import Clock
 from zoo.neural_de.solve.field import Field, Map, Pull
@@ -268,7 +267,6 @@ def run(engine: Engine, inputs: Inputs, fixed: Fixed) -> Outputs:
         )
         return outputs(engine, state), residuals
 
-    @whole_float32  # traced when the gradient is taken, outside of the solve
     def backward(residuals: _Residuals, bars: Outputs) -> tuple[Inputs, Any]:
         nothing = jtu.tree_map(_zero_cotangent, residuals.fixed)
         return _backward(engine, residuals, bars), nothing
