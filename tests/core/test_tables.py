@@ -75,9 +75,8 @@ def test_rows_that_were_not_made_stay(tmp_path: Path, capsys: pytest.CaptureFixt
         return {"table": TABLE.name, "scale": scale, "rows": [{**entry, "machine": machine}]}
 
     def write(document: dict) -> dict:
-        path = tables.write_results(
-            TABLE, tables.with_former(TABLE, document, tables.former_results(TABLE, tmp_path)), tmp_path
-        )
+        former = tables.former_results(TABLE, tmp_path, document["scale"])
+        path = tables.write_results(TABLE, tables.with_former(TABLE, document, former), tmp_path)
         return {r["row"]: r for r in csv.DictReader(path.open(encoding="utf-8")) if r["metric"] == "test_accuracy"}
 
     write(made("ER", 90.0, "one"))
@@ -87,14 +86,18 @@ def test_rows_that_were_not_made_stay(tmp_path: Path, capsys: pytest.CaptureFixt
         ("95.0", "two", "Vanilla"), ("90.0", "one", "ER"),
     ]  # fmt: skip
     assert write(made("ER", 91.0, "three"))["ER"]["value"] == "91.0"
+    assert list(write(made("ER", 99.0, "four", "paper"))) == ["ER"]  # a file of its own
+    assert list(write(made("ER", 92.0, "three"))) == ["Vanilla", "ER"]
     assert capsys.readouterr().err == ""
-    assert list(write(made("ER", 99.0, "four", "paper"))) == ["ER"]
-    assert "replaced: Vanilla" in capsys.readouterr().err
+    of_another_form = {**made("ER", 93.0, "five")["rows"][0], "metrics": {"other": {}}}
+    other = tables.with_former(TABLE, made("Vanilla", 95.0, "six"), {"ER": of_another_form})
+    assert [row["name"] for row in other["rows"]] == ["Vanilla"]
+    assert "replaced: ER" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.tmp"))
     path = (tmp_path / TABLE.name).with_suffix(".json")
     path.write_text("{}", encoding="utf-8")
     with pytest.raises(UserError, match="not a table's results"):
-        tables.former_results(TABLE, tmp_path)
+        tables.former_results(TABLE, tmp_path, "quick")
 
 
 def test_unknown_table_row_and_family_are_named() -> None:
@@ -193,7 +196,9 @@ def test_a_table_measures_a_release_through_its_predictor(tmp_path: Path, monkey
         rows,
         evaluate=lambda predictor: {"test": {"accuracy": predictor}},
     )
-    info = SimpleNamespace(family="tiny", config={"seed": 0}, metrics={"run": {"train_seconds": 3.0}})
+    info = SimpleNamespace(
+        family="tiny", config={"seed": 0}, metrics={"run": {"train_seconds": 3.0}}, machine={"summary": "a GPU"}
+    )
     family = SimpleNamespace(measures=lambda releases: [{}], predictor=lambda release: 77.0)
     monkeypatch.setattr(tables, "find", lambda name: table)
     monkeypatch.setattr(reproduce_module, "family", lambda name: family)
@@ -204,6 +209,7 @@ def test_a_table_measures_a_release_through_its_predictor(tmp_path: Path, monkey
     assert found["Ours"]["metrics"]["train_seconds"]["ours"] == 3.0
     assert found["Ours"]["release"] == "tiny/vanilla"
     assert found["Baseline"]["metrics"]["test_accuracy"]["ours"] == 1.0
+    assert found["Ours"]["machine"] == f"{found['Baseline']['machine']}; trained on a GPU"
 
 
 def test_rows_of_one_experiment_train_in_folders_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -218,6 +224,19 @@ def test_rows_of_one_experiment_train_in_folders_of_their_own(tmp_path: Path, mo
     assert folders == [tmp_path / "quick/tiny/er/seed-1", tmp_path / "quick/tiny/er/x-3-e-2/seed-1"]
     assert composed[0] == ["tiny/er", "seed=1", "a=1", "b=2", f"run.dir={folders[0]}"]
     assert composed[1] == ["tiny/er", "seed=1", "a=1", "b=2", "a=3", f"run.dir={folders[1]}"]
+
+
+def test_a_release_answers_at_the_scale_that_it_was_made_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the scales of a table train differently; a table that trains alike at both has releases for both."""
+    quick, paper = Row("A", {}, "tiny/a", "tiny/a"), Row("B", {}, "tiny/b", "tiny/b", released_at="paper")
+    alike = Table("tiny/t", "T", "paper", "", TABLE.metrics, (quick, paper))
+    assert [alike.answering(row, "paper") for row in alike.rows] == ["tiny/a", "tiny/b"]
+    table = dataclasses.replace(alike, overrides={"quick": ("a=1",), "paper": ()})
+    assert [table.answering(row, "paper") for row in table.rows] == [None, "tiny/b"]
+    assert [table.answering(row, "quick") for row in table.rows] == ["tiny/a", None]
+    monkeypatch.setattr(tables, "find", lambda name: table)
+    with pytest.raises(UserError, match="packaged release of scale paper: add --train"):
+        reproduce("tiny/t", rows=["A"], scale="paper", out=tmp_path)
 
 
 def test_a_chart_is_drawn_from_the_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

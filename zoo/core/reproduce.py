@@ -38,7 +38,7 @@ def reproduce(
         seeds: number of seeds (0, 1, ...) trained for each row; a packaged release is one seed.
         train: train the rows' experiments; else their packaged releases answer.
         scale: ``quick`` (what two cores can do; the rows say what was reduced) or ``paper`` (the paper's own setting).
-        out: folder of the CSV, Markdown and JSON files.
+        out: folder of the CSV, Markdown and JSON files, of each scale its own.
         runs: folder of the runs trained here; a run found there half done goes on.
         picture: PNG of the curves over training, where ``train``.
 
@@ -55,10 +55,8 @@ def reproduce(
         raise UserError(f"--seeds {seeds}: the count must be at least 1")
     if not train and seeds > 1:
         raise UserError(f"--seeds {seeds} needs --train: a packaged release is one seed")
-    if scale == "paper" and not train and "paper" in table.overrides:
-        raise UserError("--scale paper needs --train: the packaged releases were made at scale quick")
 
-    former = tables.former_results(table, out)  # before hours of training, for it may be refused
+    former = tables.former_results(table, out, scale)  # before hours of training, for it may be refused
     if train:
         _require_writable(table, out, picture)
     parts: list[tuple[tables.Row, str]] = []  # (row, release folder or name), one for each seed
@@ -69,26 +67,27 @@ def reproduce(
         if train:
             folders[row.name] = [_trained(table, row, seed, scale, runs) for seed in range(seeds)]
             parts += [(row, str(folder / "release")) for folder in folders[row.name]]
-        elif row.release is not None:
-            parts.append((row, row.release))
+        elif (packaged := table.answering(row, scale)) is not None:
+            parts.append((row, packaged))
         else:
-            say(f"{row.name}: no packaged release answers for it; left out (train it with --train)")
+            say(f"{row.name}: no packaged release of scale {scale} answers for it; left out (train it with --train)")
     if not parts and not any(row.compute is not None for row in chosen):
-        raise UserError(f"none of the rows asked for has a packaged release: add --train to make them ({name})")
+        raise UserError(
+            f"none of the rows asked for has a packaged release of scale {scale}: add --train to make them ({name})"
+        )
     if picture is not None and not folders:
         raise UserError("--picture draws the training of the rows: it needs --train")
     _require_writable(table, out, picture)
 
     answers = _of_releases(table, parts) | _of_methods(chosen)
     document: dict[str, Any] = {"table": table.name, "scale": scale, "rows": []}
-    here = machine.facts()["summary"]
     for row in chosen:
         if row.name not in answers:
             continue
         answer = answers[row.name]
         command = _command(table, row, seeds, train, scale)
         entry = tables.row_document(table, row, answer.numbers, release=answer.release, command=command, scale=scale)
-        document["rows"].append({**entry, "config_hash": answer.config_hash, "machine": here})
+        document["rows"].append({**entry, "config_hash": answer.config_hash, "machine": _machines(answer)})
     whole = tables.with_former(table, document, former)
     written = [str(tables.write_results(table, whole, out))]
     first = {row: answer.numbers[0] for row, answer in answers.items() if answer.numbers}
@@ -99,7 +98,7 @@ def reproduce(
     elif table.artefacts is not None:
         written += [str(path) for path in table.artefacts(first, out)]
     if table.chart is not None:
-        written += [str(path) for path in table.chart(whole, out / table.name)]
+        written += [str(path) for path in table.chart(whole, tables.stem(table, scale, out))]
     if picture is not None:
         written.append(str(curves.draw(folders, table.curves, table.title, picture)))
     return {**document, "files": written}
@@ -113,11 +112,12 @@ def _require_writable(table: tables.Table, out: Path, picture: Path | None) -> N
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a row's numbers come from: a mapping for each seed."""
+    """What a row's numbers come from: a mapping for each seed; ``trained_on``: the machines of the releases."""
 
     numbers: Sequence[Mapping[str, Any]]
     release: str | None = None
     config_hash: str = ""
+    trained_on: tuple[str, ...] = ()
 
 
 def _of_releases(table: tables.Table, parts: Sequence[tuple[tables.Row, str]]) -> dict[str, _Answer]:
@@ -135,8 +135,16 @@ def _of_releases(table: tables.Table, parts: Sequence[tuple[tables.Row, str]]) -
             found = table.evaluate(family(one.info.family).predictor(one))
         numbers = {**found, "run": one.info.metrics.get("run", {}), "measured": timing}
         before = answers.get(row.name, _Answer((), where, config_hash(one.info.config)))
-        answers[row.name] = replace(before, numbers=(*before.numbers, numbers))
+        trained_on = dict.fromkeys((*before.trained_on, *filter(None, [one.info.machine.get("summary")])))
+        answers[row.name] = replace(before, numbers=(*before.numbers, numbers), trained_on=tuple(trained_on))
     return answers
+
+
+def _machines(answer: _Answer) -> str:
+    """This machine, and those that its releases were trained on where they were others."""
+    here = machine.facts()["summary"]
+    others = [one for one in answer.trained_on if one != here]
+    return "; trained on ".join([here, *others])
 
 
 def _of_methods(rows: Sequence[tables.Row]) -> dict[str, _Answer]:

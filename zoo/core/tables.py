@@ -15,6 +15,8 @@ from zoo.core.config import nearest
 from zoo.core.errors import UserError
 from zoo.core.progress import say
 
+Scale = Literal["quick", "paper"]
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -42,6 +44,7 @@ class Row:
         paper: the paper's value of each metric that it gives.
         experiment: the experiment that trains it, ``<family>/<name>``.
         release: the packaged release that answers for it when nothing is trained, or None.
+        released_at: the scale of that release, where the table's scales train differently.
         overrides: Hydra overrides of this row's experiment, after the scale's.
         compute: makes the row's numbers where no release stands behind it (a baseline, published values), or None.
             A row with neither experiment, release nor compute shows the paper's values alone.
@@ -51,6 +54,7 @@ class Row:
     paper: Mapping[str, float] = field(default_factory=dict)
     experiment: str | None = None
     release: str | None = None
+    released_at: Scale = "quick"
     compute: Callable[[], Mapping[str, Any]] | None = None
     overrides: Sequence[str] = ()
 
@@ -96,6 +100,10 @@ class Table:
     artefacts: Callable[[Mapping[str, Mapping[str, Any]], Path], Sequence[Path]] | None = None
     chart: Callable[[Mapping[str, Any], Path], Sequence[Path]] | None = None
 
+    def answering(self, row: Row, scale: Scale) -> str | None:
+        """The packaged release that answers for ``row`` at ``scale``, or None."""
+        return row.release if not self.overrides or row.released_at == scale else None
+
     def select(self, names: Sequence[str] | None) -> tuple[Row, ...]:
         """The rows of ``names`` in the table's order; UserError with the nearest name for an unknown one."""
         if not names:
@@ -118,9 +126,6 @@ class Table:
             names.append(",".join(parts[:end]).strip())
             parts = parts[end:]
         return names
-
-
-Scale = Literal["quick", "paper"]
 
 
 def find(name: str) -> Table:
@@ -219,18 +224,23 @@ COLUMNS = (
 )
 
 
-def former_results(table: Table, folder: Path) -> dict[str, Any]:
-    """What ``folder`` holds of the table: its scale, and its rows by name; {"scale": None, "rows": {}} where there is nothing yet.
+def stem(table: Table, scale: Scale, folder: Path) -> Path:
+    """``<folder>/<table>``, ``<folder>/<table>_paper`` at that scale: the path of its files without their endings."""
+    return folder / (table.name if scale == "quick" else f"{table.name}_{scale}")
+
+
+def former_results(table: Table, folder: Path, scale: Scale) -> dict[str, Any]:
+    """The rows that ``folder`` holds of the table at ``scale``, by name; none where there is nothing yet.
 
     Raises:
         UserError: the JSON there cannot be read.
     """
-    path = (folder / table.name).with_suffix(".json")
+    path = stem(table, scale, folder).with_suffix(".json")
     if not path.is_file():
-        return {"scale": None, "rows": {}}
+        return {}
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        return {"scale": document["scale"], "rows": {row["name"]: row for row in document["rows"]}}
+        return {row["name"]: row for row in document["rows"]}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"{path} is not a table's results ({error!r}): move it away, or name another folder with --out"
@@ -240,31 +250,26 @@ def former_results(table: Table, folder: Path) -> dict[str, Any]:
 def with_former(table: Table, document: Mapping[str, Any], former: Mapping[str, Any]) -> dict[str, Any]:
     """The document with those rows of :func:`former_results` that were not made now, in the table's order.
 
-    A row is kept where it was made at the same scale, has the table's metrics, and the table still names it; one line on stderr
-    names the others.
+    A row is kept where it has the table's metrics and the table still names it; one line on stderr names the others.
     """
     names, metrics = [row.name for row in table.rows], {metric.name for metric in table.metrics}
     made = {row["name"]: row for row in document["rows"]}
-    rest = {name: row for name, row in former["rows"].items() if name not in made}
-    kept = {
-        name: row
-        for name, row in rest.items()
-        if former["scale"] == document["scale"] and name in names and row["metrics"].keys() == metrics
-    }
+    rest = {name: row for name, row in former.items() if name not in made}
+    kept = {name: row for name, row in rest.items() if name in names and row["metrics"].keys() == metrics}
     if len(kept) < len(rest):
         lost = ", ".join(name for name in rest if name not in kept)
-        say(f"{table.name}: rows of another scale or another form of the table are replaced: {lost}")
+        say(f"{table.name}: rows of another form of the table are replaced: {lost}")
     return {**document, "rows": sorted([*made.values(), *kept.values()], key=lambda row: names.index(row["name"]))}
 
 
 def write_results(table: Table, document: Mapping[str, Any], folder: Path) -> Path:
-    """Write ``<folder>/<table>.csv`` (a row a metric, with command and machine), ``.md`` and ``.json``.
+    """Write :func:`stem` with ``.csv`` (a row a metric, with command and machine), ``.md`` and ``.json``.
 
     Returns:
         the CSV's path.
     """
-    stem = folder / table.name
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    place = stem(table, document["scale"], folder)
+    place.parent.mkdir(parents=True, exist_ok=True)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -279,8 +284,8 @@ def write_results(table: Table, document: Mapping[str, Any], folder: Path) -> Pa
         ".json": json.dumps(document, indent=1) + "\n",
     }
     for suffix, content in contents.items():
-        path = stem.with_suffix(suffix)
+        path = place.with_suffix(suffix)
         draft = path.with_name(f".{path.name}.tmp")
         draft.write_text(content, encoding="utf-8", newline="")
         draft.replace(path)
-    return stem.with_suffix(".csv")
+    return place.with_suffix(".csv")

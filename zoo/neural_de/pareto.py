@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 
 class Point(NamedTuple):
-    """A row of a table: evaluations and percent; ``main``: of the table itself, not of the settings compared beside it."""
+    """A row of a table: evaluations and percent."""
 
     name: str
     nfe: float
     accuracy: float
-    main: bool = True
 
 
-def points(document: Mapping[str, Any], *, main: bool = True) -> list[Point]:
+def points(document: Mapping[str, Any]) -> list[Point]:
     """The rows of a table's document that have both numbers."""
     found = []
     for row in document["rows"]:
         nfe, accuracy = (row["metrics"][name]["ours"] for name in ("nfe", "test_accuracy"))
         if nfe is not None and accuracy is not None:
-            found.append(Point(row["name"], nfe, accuracy, main))
+            found.append(Point(row["name"], nfe, accuracy))
     return found
 
 
@@ -36,24 +34,19 @@ def front(candidates: Sequence[Point]) -> list[Point]:
     return best
 
 
-def draw(title: str, settings: str | None, document: Mapping[str, Any], stem: Path) -> list[Path]:
-    """Draw the rows of ``document``, and hollow the rows of the table ``settings`` where its results lie beside them.
+def draw(titles: Mapping[str, str], document: Mapping[str, Any], stem: Path) -> list[Path]:
+    """Draw the rows of a table.
 
     Args:
-        title: over the picture.
-        settings: file name of the other table's results, ``<table>.json``, in the same folder; None for none.
+        titles: over the picture, by the document's scale.
         document: the table's.
         stem: path of the table's files without their ending; the picture is ``<stem>_pareto.png``.
     """
     shown = points(document)
-    if settings is not None and (beside := stem.with_name(settings)).is_file():
-        other = json.loads(beside.read_text(encoding="utf-8"))
-        if other["scale"] == document["scale"]:
-            shown += points(other, main=False)
     if not shown:
         return []
     path = stem.with_name(f"{stem.name}_pareto.png")
-    _paint(shown, title, path)
+    _paint(shown, titles[document["scale"]], path)
     return [path]
 
 
@@ -69,9 +62,7 @@ def _paint(shown: Sequence[Point], title: str, path: Path) -> None:
     best = front(shown)
     axis.step([p.nfe for p in best], [p.accuracy for p in best], where="post", color="#888888", linewidth=1.2, zorder=1)
     for point in shown:
-        colour = COLOURS[0] if point.main else "#777777"
-        fill = colour if point.main else "white"
-        axis.scatter(point.nfe, point.accuracy, s=34, color=fill, edgecolors=colour, linewidths=1.3, zorder=3)
+        axis.scatter(point.nfe, point.accuracy, s=34, color=COLOURS[0], zorder=3)
     axis.set_xlabel("evaluations of the field for a batch of 512 test images (NFE, float32)")
     axis.set_ylabel("test accuracy (%)")
     axis.margins(x=0.12, y=0.1)
@@ -97,7 +88,7 @@ def _label(axis: Any, shown: Sequence[Point]) -> None:
                 side = "left" if dx > 0 else "right" if dx < 0 else "center"
                 text = axis.annotate(
                     point.name, (point.nfe, point.accuracy), (dx * distance, dy * distance), textcoords="offset points",
-                    ha=side, va="center", fontsize=8, color="black" if point.main else "#666666",
+                    ha=side, va="center", fontsize=8, color="black",
                     bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3, "alpha": 0.8},
                     arrowprops={"arrowstyle": "-", "color": "#bbbbbb", "linewidth": 0.7} if distance > 8 else None,
                 )  # fmt: skip
