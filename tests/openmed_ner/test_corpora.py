@@ -224,6 +224,13 @@ def test_what_cannot_be_repaired_is_refused_with_its_line(text, says, tmp_path):
     assert "x.tsv" in str(error.value)
 
 
+@pytest.mark.parametrize("columns", [{"word_column": 2}, {"tag_column": 2}, {"tag_column": -3}])
+def test_a_column_past_the_line_is_refused_with_its_line(columns, tmp_path):
+    (tmp_path / "x.tsv").write_text("a\tO\tO\nb\tO\n", encoding="utf-8")
+    with pytest.raises(UserError, match=r"x\.tsv, line 2: 'b\\tO' has 2 columns, of which"):
+        read_conll(tmp_path / "x.tsv", **columns)
+
+
 def test_absent_files_and_folders(tmp_path):
     with pytest.raises(UserError, match="no such file"):
         read_conll(tmp_path / "no")

@@ -399,9 +399,12 @@ def annotated(folder, text, notes):
 
 
 def test_brat_keeps_both_entities_of_one_id(tmp_path):
-    notes = "T1\tX 0 4\tsome\nT1\tY 5 9\ttext\nN1\tReference T1 db:7\n"
+    notes = "T1\tX 0 4\tsome\nT1\tY 5 9\ttext\nN1\tReference T1 db:7\nN2\tReference T1 other:8\nN3\tReference T1 db:7\n"
     document, report = annotated(tmp_path, "some text", notes)
-    assert [(s.text, s.label, s.id) for s in document.spans] == [("some", "X", "db:7"), ("text", "Y", "db:7")]
+    assert [(s.text, s.label, s.id) for s in document.spans] == [
+        ("some", "X", "db:7|other:8"),
+        ("text", "Y", "db:7|other:8"),
+    ]
     assert report.counts == {"ids given twice": 1}
     assert "a.ann, line 2: T1 for the second time; both kept" in str(report.problems[0])
     with pytest.raises(UserError, match=r"a\.ann, line 2: T1 for the second time"):

@@ -42,7 +42,7 @@ def _entity(line: str) -> _Entity | None:
 def read_brat(folder: str | Path, *, strict: bool = False) -> tuple[list[Document], Report]:
     """Read every document of a folder, in the order of their names.
 
-    Entities (T lines) keep their fragments; normalisations (N lines) give their id. Relations, events, attributes and
+    Entities (T lines) keep their fragments; normalisations (N lines) give their id, several as ``A|B``. Relations, events, attributes and
     comments are passed over without a word: they name no span. Of entities with one id all are kept, and reported.
 
     Args:
@@ -81,12 +81,12 @@ def read_brat_document(path: str | Path, report: Report, *, strict: bool = False
     path = Path(path)
     notes = path.with_suffix(".ann")
     rows: list[tuple[int, str, _Entity | None]] = []
-    ids: dict[str, str] = {}
+    ids: dict[str, dict[str, None]] = {}
     # Not splitlines: mentions hold characters that it takes for line ends.
     for number, line in enumerate(read_text(notes).split("\n") if notes.is_file() else (), start=1):
         line = line.removesuffix("\r")
         if note := _NOTE.match(line):
-            ids[note[1]] = note[2]
+            ids.setdefault(note[1], {})[note[2]] = None
         if line.strip() and line[0] not in _OTHERS:
             rows.append((number, line, _entity(line)))
     # Offsets count the file's own characters, so line ends stay as they are.
@@ -105,7 +105,7 @@ def read_brat_document(path: str | Path, report: Report, *, strict: bool = False
         if span is None:
             _flaw(report, "spans that do not match", notes, number, why, strict)
         else:
-            spans.append(replace(span, id=ids.get(entity.name, "")))
+            spans.append(replace(span, id="|".join(ids.get(entity.name, ()))))
     return Document(path.stem, text, tuple(sorted(spans, key=lambda s: (s.start, s.end))))
 
 

@@ -112,7 +112,11 @@ def _rows(path: str | Path, word_column: int, tag_column: int, flaw: Flaw) -> li
             continue
         if len(columns) < 2:
             raise refuse(path, number, f"{line[:40]!r} has no tag", "give a word and a tag, parted by a tab")
-        word, tag = columns[word_column], columns[tag_column].strip()
+        try:
+            word, tag = columns[word_column], columns[tag_column].strip()
+        except IndexError:
+            reason = f"{line[:40]!r} has {len(columns)} columns, of which {word_column} should be the word and {tag_column} the tag"
+            raise refuse(path, number, reason, "count from 0, or from -1 backwards") from None
         parts = word.split()
         if not parts:
             flaw("lines without a word", number, "a tag without a word", "passed over")
