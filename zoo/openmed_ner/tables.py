@@ -51,9 +51,9 @@ NOTE = (
 
 # The paper states neither steps nor epochs, so both scales train alike.
 _STEPS = (
-    "Steps are of 16 sentences or of 8 rows that some 17 share (3,400 are ten epochs of NCBI-Disease); rows whose machine says so were trained "
-    "on an H200 that up to ten runs shared; devel of the large corpora by its first 800 sentences; Linnaeus and Species-800 at half the "
-    "learning rate on as many sentences without an entity as with one"
+    "Steps are of 16 sentences or of 8 rows that some 17 share (3,400 are ten epochs of NCBI-Disease); rows whose machine says so were "
+    "trained on an H200 that up to ten runs shared; devel of the large corpora by its first 800 sentences; Linnaeus and Species-800 at "
+    "half the learning rate on as many sentences without an entity as with one"
 )
 REDUCED = {"quick": _STEPS, "paper": _STEPS}
 
@@ -114,7 +114,7 @@ DAPT_RUN = (
 # Corpora whose released tagger is such a run: it did better on devel than one from the plain base.
 DAPT_RELEASED = ("ncbi-disease", "linnaeus", "bionlp2013cg")
 # Of the corpora whose released tagger is of 10,000 steps.
-DAPT_SHORTER = {short: ("trainer.steps=3400", "trainer.eval_every=340") for short in ("bc2gm", "jnlpba")}
+DAPT_SHORTER = dict.fromkeys(("bc2gm", "jnlpba"), ("trainer.steps=3400", "trainer.eval_every=340"))
 
 
 def adapted() -> Table:
@@ -164,7 +164,8 @@ def ablation() -> Table:
         curves=("f1",),
         evaluate=_scores,
         reduced=dict.fromkeys(("quick", "paper"), "850 steps of 8 rows of 64 pieces, seed 0"),
-        note=f"{NOTE} DAPT is openmed_ner/dapt-minilm, 10,000 steps of 64 rows of 128 pieces. Full fine-tuning has a learning rate of 3e-4.",
+        note=f"{NOTE} DAPT is openmed_ner/dapt-minilm, 10,000 steps of 64 rows of 128 pieces. Full fine-tuning has a learning rate of "
+        "3e-4.",
     )
 
 
