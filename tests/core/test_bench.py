@@ -52,13 +52,15 @@ def test_switches_are_the_keyword_flags_of_a_benchmark(monkeypatch: pytest.Monke
 def test_each_number_of_threads_is_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "rows_of_threads.py").write_text(
         "import json, os, sys\n"
-        "print(json.dumps([{'name': sys.argv[1], 'omp': os.environ['OMP_NUM_THREADS'], 'xla': os.environ['NPROC']}]))\n"
+        "e = os.environ\n"
+        "print(json.dumps([{'name': sys.argv[1], 'omp': e['OMP_NUM_THREADS'], 'xla': e['NPROC'], 'on': e['JAX_PLATFORMS']}]))\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda,cpu")
     monkeypatch.setattr(bench.machine, "cores", lambda: 2)
     rows = bench.by_threads("rows_of_threads", "quick")
-    assert [(r["threads"], r["omp"], r["xla"], r["name"]) for r in rows] == [
-        (1, "1", "1", "quick"), (2, "2", "2", "quick"),
+    assert [(r["threads"], r["omp"], r["xla"], r["on"], r["name"]) for r in rows] == [
+        (1, "1", "1", "cpu", "quick"), (2, "2", "2", "cpu", "quick"),
     ]  # fmt: skip
     monkeypatch.setattr(bench.machine, "cores", lambda: 1)
     assert len(bench.by_threads("rows_of_threads", "quick")) == 1

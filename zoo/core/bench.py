@@ -97,6 +97,8 @@ def row(
 def by_threads(module: str, *arguments: str, threads: Sequence[int] = (1, 2)) -> list[dict[str, Any]]:
     """Rows of a module that prints them as JSON, run once for each number of threads, which is a process's own.
 
+    JAX computes on the processor there, as the peers do, whatever GPU the machine has.
+
     Args:
         module: what ``python -m`` runs; its program is :func:`print_rows`.
         arguments: its arguments.
@@ -116,7 +118,7 @@ def by_threads(module: str, *arguments: str, threads: Sequence[int] = (1, 2)) ->
         say(f"{count} thread{'s' if count > 1 else ''}")
         done = subprocess.run(
             [sys.executable, "-m", module, *arguments],
-            env={**os.environ, **dict.fromkeys(THREADS, str(count))},
+            env={**os.environ, "JAX_PLATFORMS": "cpu", **dict.fromkeys(THREADS, str(count))},
             stdout=subprocess.PIPE, text=True, check=False,
         )  # fmt: skip
         found = json.loads(done.stdout or "{}")
