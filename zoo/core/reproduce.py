@@ -61,6 +61,7 @@ def reproduce(
         _require_writable(table, out, picture)
     parts: list[tuple[tables.Row, str]] = []  # (row, release folder or name), one for each seed
     folders: dict[str, list[Path]] = {}
+    without: list[str] = []  # rows that no release answers for
     for row in chosen:
         if row.compute is not None or row.paper_only:
             continue
@@ -70,11 +71,15 @@ def reproduce(
         elif (packaged := table.answering(row, scale)) is not None:
             parts.append((row, packaged))
         else:
-            say(f"{row.name}: no packaged release of scale {scale} answers for it; left out (train it with --train)")
+            without.append(row.name)
     if not parts and not any(row.compute is not None for row in chosen):
+        other = next((s for s in tables.SCALES if any(table.answering(row, s) for row in chosen)), None)
         raise UserError(
             f"none of the rows asked for has a packaged release of scale {scale}: add --train to make them ({name})"
+            + (f", or --scale {other}, of which some have one" if other else "")
         )
+    if without:
+        say(f"no packaged release answers for {', '.join(without)}: left out (train them with --train)")
     if picture is not None and not folders:
         raise UserError("--picture draws the training of the rows: it needs --train")
     _require_writable(table, out, picture)

@@ -16,6 +16,7 @@ from zoo.core.errors import UserError
 from zoo.core.progress import say
 
 Scale = Literal["quick", "paper"]
+SCALES: tuple[Scale, ...] = ("quick", "paper")
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,9 @@ DAPT_RUN = (
 # Corpora whose released tagger is such a run: it did better on devel than one from the plain base, by more than an entity.
 DAPT_RELEASED = ("ncbi-disease", "linnaeus", "cll", "bionlp2013cg")
 # Of the corpora whose released tagger is of 10,000 steps.
-DAPT_SHORTER = dict.fromkeys(("bc2gm", "jnlpba"), ("trainer.steps=3400", "trainer.eval_every=340"))
+DAPT_SHORTER: Mapping[str, tuple[str, ...]] = dict.fromkeys(
+    ("bc2gm", "jnlpba"), ("trainer.steps=3400", "trainer.eval_every=340")
+)
 
 
 def adapted() -> Table:
