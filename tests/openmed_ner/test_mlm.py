@@ -57,7 +57,7 @@ def test_test_sentences_are_found_in_any_spelling(one_test_sentence):
 def test_the_text_holds_no_test_sentence_of_any_corpus(lexicon_folder):
     """The real text of openmed_ner/dapt-minilm, looked through by plain search in one long string.
 
-    Of the corpora's 30,000 test sentences every fifteenth; of the text as many passages as the experiment takes.
+    Of the corpora's 30,000 test sentences every fifteenth; of the text a part (all of its 160,359 passages take six minutes).
     """
     config = typed(compose(["openmed_ner/dapt-minilm", f"model.base={lexicon_folder}", "data.limit=400"]))
     assert isinstance(config, DomainConfig)
