@@ -117,7 +117,7 @@ def _require_writable(table: tables.Table, out: Path, picture: Path | None) -> N
 
 @dataclass(frozen=True)
 class _Answer:
-    """What a row's numbers come from: a mapping for each seed; ``trained_on``: the machines of the releases."""
+    """What a row's numbers come from: a mapping for each seed; ``trained_on``: the machine of each release."""
 
     numbers: Sequence[Mapping[str, Any]]
     release: str | None = None
@@ -140,16 +140,14 @@ def _of_releases(table: tables.Table, parts: Sequence[tuple[tables.Row, str]]) -
             found = table.evaluate(family(one.info.family).predictor(one))
         numbers = {**found, "run": one.info.metrics.get("run", {}), "measured": timing}
         before = answers.get(row.name, _Answer((), where, config_hash(one.info.config)))
-        trained_on = dict.fromkeys((*before.trained_on, *filter(None, [one.info.machine.get("summary")])))
-        answers[row.name] = replace(before, numbers=(*before.numbers, numbers), trained_on=tuple(trained_on))
+        trained_on = (*before.trained_on, one.info.machine.get("summary", ""))
+        answers[row.name] = replace(before, numbers=(*before.numbers, numbers), trained_on=trained_on)
     return answers
 
 
 def _machines(answer: _Answer) -> str:
     """This machine, and those that its releases were trained on where they were others."""
-    here = machine.facts()["summary"]
-    others = [one for one in answer.trained_on if one != here]
-    return "; trained on ".join([here, *others])
+    return "; trained on ".join(dict.fromkeys([machine.facts()["summary"], *filter(None, answer.trained_on)]))
 
 
 def _of_methods(rows: Sequence[tables.Row]) -> dict[str, _Answer]:

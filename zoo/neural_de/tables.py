@@ -64,7 +64,7 @@ def _paper(method: str) -> dict[str, float]:
     }
 
 
-def _rows(data: str, packaged: Sequence[str], released_at: Scale) -> tuple[Row, ...]:
+def _rows(data: str, packaged: Sequence[str], released_at: Scale = "quick") -> tuple[Row, ...]:
     """The paper's methods trained on ``data``; experiments named in ``packaged`` have a release, made at a scale."""
 
     def row(method: str, paper: dict[str, float], short: str) -> Row:
@@ -109,7 +109,7 @@ def digits_node() -> Table:
         paper_label="paper, MNIST",
         source=SOURCE,
         metrics=METRICS,
-        rows=_rows("digits", ("vanilla", "er"), "quick"),
+        rows=_rows("digits", ("vanilla", "er")),
         curves=("accuracy", "nfe"),
         evaluate=_numbers,
         chart=_pareto("Neural ODE on scikit-learn's digits: accuracy against evaluations (means over the seeds)"),
