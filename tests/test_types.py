@@ -36,14 +36,14 @@ def test_neural_de_is_checked() -> None:
 
 
 def test_openmed_ner_is_checked() -> None:
-    from zoo.openmed_ner.encoders.layers import dropout
+    from zoo.openmed_ner.encoders.dropout import dropout
 
     with pytest.raises(TypeCheckError, match="parameter 'x'"):
         dropout(np.ones(3), 0.5, jax.random.key(0))  # pyright: ignore[reportArgumentType]
 
 
 def test_a_whole_number_is_a_float_too() -> None:
-    from zoo.openmed_ner.encoders.layers import dropout
+    from zoo.openmed_ner.encoders.dropout import dropout
 
     assert dropout(jnp.ones(3), 0, None).shape == (3,)
 

@@ -12,9 +12,11 @@ from flax import nnx
 from zoo.core.errors import UserError
 from zoo.openmed_ner.convert import export_tensors, load_encoder, load_masked_lm, load_token_classifier
 from zoo.openmed_ner.encoders import architecture
+from zoo.openmed_ner.encoders.adapter import narrow_product
 from zoo.openmed_ner.encoders.common import MaskedLM, TokenClassifier, check_batch
 from zoo.openmed_ner.encoders.config import EncoderConfig
-from zoo.openmed_ner.encoders.layers import dropout, gelu, narrow_product, softmax
+from zoo.openmed_ner.encoders.dropout import dropout
+from zoo.openmed_ner.encoders.layers import gelu, softmax
 
 GOLDEN = Path(__file__).parent / "golden"
 TOKEN = ["bert_token", "bert_bf16", "bert_sharded", "electra_narrow", "electra_same"]

@@ -16,6 +16,8 @@ from zoo.core.errors import DamagedError, UserError
 from zoo.openmed_ner.convert import load_masked_lm, load_token_classifier
 from zoo.openmed_ner.encoders import architecture
 from zoo.openmed_ner.encoders.common import TokenClassifier, flatten
+from zoo.openmed_ner.encoders.dropout import dropout
+from zoo.openmed_ner.encoders.layers import apply_maps
 from zoo.openmed_ner.lora import (
     LoraConfig,
     adapters,
@@ -124,6 +126,34 @@ def test_dropout_acts_on_the_adapter_branch_alone():
             )
     assert not np.array_equal(call(model, want, key=jax.random.key(1)), call(model, want))
     np.testing.assert_array_equal(call(quiet, want, key=jax.random.key(1)), call(quiet, want))
+
+
+def maps_of_one_input():
+    """Query, key and value of a layer, adapters with a non-zero B on the first and the last."""
+    layer = adapted()[0].encoder.layers[0]
+    x = jax.random.normal(jax.random.key(0), (2, 5, layer.query.kernel.shape[0]))
+    return (layer.query, layer.key, layer.value), x
+
+
+def test_adapters_of_one_input_are_each_what_it_is_alone():
+    maps, x = maps_of_one_input()
+    assert [m.lora is None for m in maps] == [False, True, False]
+    for found, m in zip(apply_maps(maps, x), maps):
+        update = 0.0 if m.lora is None else m.lora.scale * (x @ m.lora.a[...]) @ m.lora.b[...]
+        np.testing.assert_allclose(found, x @ m.kernel[...] + m.bias[...] + update, rtol=1e-5, atol=1e-5)
+    maps[0].lora.merged = True  # its update is in the matrix, by its word
+    plain = x @ maps[0].kernel[...] + maps[0].bias[...]
+    np.testing.assert_allclose(apply_maps(maps, x)[0], plain, rtol=1e-5, atol=1e-5)
+
+
+def test_adapters_of_one_input_share_its_dropout():
+    maps, x = maps_of_one_input()
+    key = jax.random.key(3)
+    dropped = dropout(x, 0.05, key)
+    assert not np.array_equal(dropped, x)
+    for found, m in zip(apply_maps(maps, x, key), maps):
+        update = 0.0 if m.lora is None else m.lora.scale * (dropped @ m.lora.a[...]) @ m.lora.b[...]
+        np.testing.assert_allclose(found, x @ m.kernel[...] + m.bias[...] + update, rtol=1e-5, atol=1e-5)
 
 
 # Paper page, section 1: trained share in percent, r = 16, 3 labels, for q,v / q,k,v / q,k,v,o.

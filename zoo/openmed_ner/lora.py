@@ -13,22 +13,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.typing import ArrayLike
 
 from zoo.core.errors import UserError
 from zoo.openmed_ner.encoders import architecture
+from zoo.openmed_ner.encoders.adapter import Adapter, LoRAParam
 from zoo.openmed_ner.encoders.common import MaskedLM, TokenClassifier
-from zoo.openmed_ner.encoders.layers import Linear, dropout, narrow_product
+from zoo.openmed_ner.encoders.layers import Linear
 
 # Attention only: with the feed-forward maps the trained share passes the paper's 1.5 %.
 ATTENTION = ("query", "key", "value", "attention.output.dense")
-
-
-class LoRAParam(nnx.LoRAParam):
-    """A leaf of an adapter; the type is what :func:`trainable` filters by."""
 
 
 @dataclass(frozen=True)
@@ -70,26 +66,6 @@ class LoraConfig:
         if isinstance(self.targets, str):
             return re.fullmatch(self.targets, name) is not None
         return any(name == target or name.endswith(f".{target}") for target in self.targets)
-
-
-class Adapter(nnx.Module):
-    """(alpha / r) (dropout(x) A) B with A (n_in, r) and B (r, n_out); B starts at zero.
-
-    Args:
-        n_in: features in.
-        n_out: features out.
-        config: rank, scale and dropout.
-        key: random key of A, drawn uniformly within 1 / sqrt(n_in) as PEFT does.
-    """
-
-    def __init__(self, n_in: int, n_out: int, config: LoraConfig, key: jax.Array) -> None:
-        bound = 1.0 / math.sqrt(n_in)
-        self.a = LoRAParam(jax.random.uniform(key, (n_in, config.rank), jnp.float32, -bound, bound))
-        self.b = LoRAParam(jnp.zeros((config.rank, n_out), jnp.float32))
-        self.scale, self.rate, self.merged = config.scale, config.dropout, False
-
-    def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
-        return narrow_product(narrow_product(dropout(x, self.rate, key), self.a[...]), self.scale * self.b[...])
 
 
 def linear_maps(model: TokenClassifier | MaskedLM) -> dict[str, Linear]:
@@ -137,7 +113,7 @@ def add_adapters(model: TokenClassifier | MaskedLM, config: LoraConfig, key: jax
     chosen = [name for name in maps if config.matches(name)]
     for name, this in zip(chosen, jax.random.split(key, len(chosen))):
         n_in, n_out = maps[name].kernel.shape
-        maps[name].lora = Adapter(n_in, n_out, config, this)
+        maps[name].lora = Adapter(n_in, n_out, rank=config.rank, scale=config.scale, rate=config.dropout, key=this)
     return chosen
 
 

@@ -8,15 +8,15 @@ from flax import nnx
 
 from zoo.openmed_ner.encoders.common import Architecture, Row, TokenHead, linear_rows, norm_rows
 from zoo.openmed_ner.encoders.config import EncoderConfig
+from zoo.openmed_ner.encoders.dropout import dropout, split_key
 from zoo.openmed_ner.encoders.layers import (
     Embedding,
     LayerNorm,
     Linear,
     activation,
+    apply_maps,
     attention,
     attention_bias,
-    dropout,
-    split_key,
 )
 
 
@@ -64,19 +64,20 @@ class Layer(nnx.Module):
 
     def __call__(self, x: jax.Array, bias: jax.Array, key: jax.Array | None) -> jax.Array:
         config, rate = self.config, self.config.hidden_dropout_prob
-        keys = split_key(key, 9)
+        keys = split_key(key, 7)
+        q, k, v = apply_maps((self.query, self.key, self.value), x, keys[0])
         mixed = attention(
-            self.query(x, keys[0]),
-            self.key(x, keys[1]),
-            self.value(x, keys[2]),
+            q,
+            k,
+            v,
             bias,
             heads=config.num_attention_heads,
             rate=config.attention_probs_dropout_prob,
-            key=keys[3],
+            key=keys[1],
         )
-        x = self.attention_norm(x + dropout(self.output(mixed, keys[4]), rate, keys[5]))
-        wide = activation(config.hidden_act)(self.up(x, keys[6]))
-        return self.norm(x + dropout(self.down(wide, keys[7]), rate, keys[8]))
+        x = self.attention_norm(x + dropout(self.output(mixed, keys[2]), rate, keys[3]))
+        wide = activation(config.hidden_act)(self.up(x, keys[4]))
+        return self.norm(x + dropout(self.down(wide, keys[5]), rate, keys[6]))
 
 
 class Bert(nnx.Module):

@@ -17,7 +17,8 @@ from flax import nnx
 
 from zoo.core.errors import UserError
 from zoo.openmed_ner.encoders.config import EncoderConfig
-from zoo.openmed_ner.encoders.layers import Linear, dropout, split_key
+from zoo.openmed_ner.encoders.dropout import dropout, split_key
+from zoo.openmed_ner.encoders.layers import Linear
 
 
 @dataclass(frozen=True)

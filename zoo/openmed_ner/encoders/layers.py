@@ -1,4 +1,4 @@
-"""The parts of encoders: linear maps that may carry an adapter, layer norm, embeddings, dropout, attention.
+"""The parts of encoders: linear maps that may carry an adapter, layer norm, embeddings, attention.
 
 No module holds random state: whoever wants dropout passes a key, and no key means none.
 """
@@ -6,13 +6,15 @@ No module holds random state: whoever wants dropout passes a key, and no key mea
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from zoo.core.errors import UserError
+from zoo.openmed_ner.encoders.adapter import Adapter, updates
+from zoo.openmed_ner.encoders.dropout import dropout
 
 # erfc(z) = exp(-z^2) (A1 t + ... + A5 t^5) with t = 1 / (1 + P z), z >= 0, to 1.5e-7: Abramowitz and Stegun 1964, 7.1.26.
 _ERFC_P, _ERFC_A = 0.3275911, (0.254829592, -0.284496736, 1.421413741, -1.453152027, 1.061405429)
@@ -68,57 +70,6 @@ def activation(name: str) -> Callable[[jax.Array], jax.Array]:
     return ACTIVATIONS[name]
 
 
-def split_key(key: jax.Array | None, count: int) -> list[jax.Array | None]:
-    """``count`` independent keys, or as many None."""
-    return [None] * count if key is None else list(jax.random.split(key, count))
-
-
-def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
-    """Zero each element with probability ``rate`` and scale the rest by 1 / (1 - rate); no ``key``: ``x`` itself.
-
-    The mask is a hash of (key, index) after the finaliser of MurmurHash3: it fuses with the product around it and costs a
-    twentieth of jax.random's bits on a CPU, where those were 40 % of a training step.
-    """
-    if key is None or rate == 0.0:
-        return x
-    seed = jax.random.key_data(key)
-    first = _mix(seed[0] * jnp.uint32(0x9E3779B1) + seed[-1])  # small keys differ in few bits: spread them first
-    second = _mix(first + seed[-1])
-    index = jax.lax.iota(jnp.uint32, x.size).reshape(x.shape)
-    keep = _mix(_mix(index * jnp.uint32(0x9E3779B1) + first) + second) >= jnp.uint32(round(rate * 2**32))
-    return jnp.where(keep, x * (1.0 / (1.0 - rate)), 0.0)
-
-
-def _mix(h: jax.Array) -> jax.Array:
-    h = (h ^ (h >> 16)) * jnp.uint32(0x85EBCA6B)
-    h = (h ^ (h >> 13)) * jnp.uint32(0xC2B2AE35)
-    return h ^ (h >> 16)
-
-
-@jax.custom_vjp
-def narrow_product(x: jax.Array, w: jax.Array) -> jax.Array:
-    """x W for a W with few rows or few columns, whose gradient x^T g turns the narrower of the two by itself.
-
-    XLA on a CPU leaves a product over the first axis of both to a routine that is five to ten times slower at these shapes.
-
-    Args:
-        x: (..., n_in).
-        w: (n_in, n_out).
-    """
-    return x @ w
-
-
-def _narrow_backward(held: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
-    x, w = held
-    rows, slopes = x.reshape(-1, w.shape[0]), g.reshape(-1, w.shape[1])
-    alone = jax.lax.optimization_barrier
-    dw = alone(rows.T) @ slopes if w.shape[0] <= w.shape[1] else alone(alone(slopes.T) @ rows).T
-    return g @ w.T, dw
-
-
-narrow_product.defvjp(lambda x, w: (x @ w, (x, w)), _narrow_backward)
-
-
 class Linear(nnx.Module):
     """y = x W + b, plus the low-rank update of an adapter where one is attached.
 
@@ -132,13 +83,19 @@ class Linear(nnx.Module):
     def __init__(self, n_in: int, n_out: int, *, scale: float, rngs: nnx.Rngs) -> None:
         self.kernel = nnx.Param(scale * jax.random.normal(rngs.params(), (n_in, n_out), jnp.float32))
         self.bias = nnx.Param(jnp.zeros((n_out,), jnp.float32))
-        self.lora: nnx.Module | None = nnx.data(None)
+        self.lora: Adapter | None = nnx.data(None)
 
     def __call__(self, x: jax.Array, key: jax.Array | None = None) -> jax.Array:
-        y = x @ self.kernel[...] + self.bias[...]
-        if self.lora is None or self.lora.merged:  # pyright: ignore[reportAttributeAccessIssue]
-            return y
-        return y + self.lora(x, key)  # pyright: ignore[reportCallIssue]
+        return apply_maps([self], x, key)[0]
+
+
+def apply_maps(maps: Sequence[Linear], x: jax.Array, key: jax.Array | None = None) -> list[jax.Array]:
+    """What each of several linear maps makes of the same input; the adapters among them share their dropout, see ``updates``."""
+    values = [x @ m.kernel[...] + m.bias[...] for m in maps]
+    adapted = {i: m.lora for i, m in enumerate(maps) if m.lora is not None and not m.lora.merged}
+    for i, update in zip(adapted, updates(list(adapted.values()), x, key)):
+        values[i] = values[i] + update
+    return values
 
 
 class LayerNorm(nnx.Module):
