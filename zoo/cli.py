@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from zoo import __version__
 from zoo.core.errors import UserError, ZooError, one_line
-from zoo.core.pages import ask_for_huge_pages
+from zoo.core.pages import keep_memory
 
 if TYPE_CHECKING:
     from zoo.core.release import Release
@@ -175,7 +175,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> NoReturn:
     """The entry point of the ``zoo`` command."""
     if argv is None and sys.argv[1:2] and sys.argv[1] in COMPUTES:  # the process is the command's own
-        ask_for_huge_pages()
+        keep_memory()
     try:
         code = run(sys.argv[1:] if argv is None else argv)
     except Exception:

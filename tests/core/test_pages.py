@@ -1,4 +1,4 @@
-"""A command asks for huge pages once, by starting itself again, and only where that can help."""
+"""A command keeps its memory, in huge pages where they can be had, by starting itself again once."""
 
 import os
 import subprocess
@@ -7,6 +7,8 @@ import sys
 import pytest
 
 from zoo.core import pages
+
+KEPT = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776:glibc.malloc.arena_max=1"
 
 
 class Started(Exception):
@@ -28,33 +30,52 @@ def ask(monkeypatch, tmp_path):
         monkeypatch.delenv("GLIBC_TUNABLES")
         if tunables is not None:
             monkeypatch.setenv("GLIBC_TUNABLES", tunables)
-        pages.ask_for_huge_pages()
+        pages.keep_memory()
 
     return ask
 
 
-def test_the_same_command_starts_again_with_huge_pages(ask):
+def test_the_same_command_starts_again_with_huge_pages_kept(ask):
     with pytest.raises(Started) as found:
         ask("always [madvise] never\n")
     again = [sys.executable, "-X", "dev", "-m", "zoo.cli", "train", "a b"]
-    assert found.value.args == (sys.executable, again, "glibc.malloc.hugetlb=1")
+    assert found.value.args == (sys.executable, again, f"glibc.malloc.hugetlb=1:{KEPT}")
 
 
-def test_other_tunables_stay(ask):
+def test_tunables_of_the_users_stay(ask):
     with pytest.raises(Started) as found:
-        ask("always [madvise] never\n", "glibc.malloc.arena_max=2")
-    assert found.value.args[2] == "glibc.malloc.arena_max=2:glibc.malloc.hugetlb=1"
+        ask("always [madvise] never\n", "glibc.malloc.arena_max=2:glibc.malloc.tcache_count=0")
+    mine = "glibc.malloc.arena_max=2:glibc.malloc.tcache_count=0"
+    added = f"glibc.malloc.hugetlb=1:{KEPT}".removesuffix(":glibc.malloc.arena_max=1")
+    assert found.value.args[2] == f"{mine}:{added}"
 
 
-@pytest.mark.parametrize("tunables", ["glibc.malloc.hugetlb=1", "glibc.malloc.hugetlb=0", "a=1:glibc.malloc.hugetlb=2"])
-def test_it_is_not_asked_twice_nor_against_the_user(ask, tunables):
+@pytest.mark.parametrize(
+    "tunables",
+    [
+        "glibc.malloc.hugetlb=1",
+        "glibc.malloc.hugetlb=0",
+        "a=1:glibc.malloc.hugetlb=2",
+        f"{KEPT}:glibc.malloc.hugetlb=1",
+    ],
+)
+def test_it_is_not_done_twice_nor_against_the_user(ask, tunables):
     ask("always [madvise] never\n", tunables)
     assert os.environ["GLIBC_TUNABLES"] == tunables
 
 
 @pytest.mark.parametrize("setting", ["[always] madvise never\n", "always madvise [never]\n", "\xff", None])
-def test_nothing_is_started_where_it_cannot_help(ask, setting):
-    ask(setting)
+def test_no_huge_pages_are_asked_for_where_that_cannot_help(ask, setting):
+    with pytest.raises(Started) as found:
+        ask(setting)
+    assert found.value.args[2] == KEPT
+    ask(setting, KEPT)  # what starts then goes on
+    assert os.environ["GLIBC_TUNABLES"] == KEPT
+
+
+def test_nothing_is_started_on_other_systems(ask, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    ask("always [madvise] never\n")
     assert "GLIBC_TUNABLES" not in os.environ
 
 
