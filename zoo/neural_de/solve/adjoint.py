@@ -131,7 +131,7 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
             stiff = none
             if plan.needs_stiffness:
                 difference = trees.combine(length, tableau.stiff, stages.k)
-                stiff = step.stiffness(tableau, difference, stages.k[5], stages.k[6])
+                stiff = step.stiffness(tableau, engine.rms, difference, stages.k[5], stages.k[6])
             _, pull_values = jax.vjp(plan.values, error, stiff, clock.end - clock.start)
             error_more, stiff_bar, span_bar = pull_values(value_bars)
             total_error = jnp.where(needed, error_bar + error_more, 0)
@@ -142,7 +142,7 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
                 outputs=outputs,
             )
             weights, point_bar, start_bar, end_bar = step.pull_step(
-                pulls, tableau, engine.norm, problem, clock.start, end, stages, step_bars
+                pulls, tableau, engine.norm, engine.rms, problem, clock.start, end, stages, step_bars
             )
             point_bar = trees.add(trees.kept_if(needed, point_bar), trees.kept_if(~keep, carry.point))
             start_bar = jnp.where(needed, start_bar + start_more - span_bar, 0)
@@ -169,16 +169,19 @@ def _backward(engine: Engine, residuals: _Residuals, bars: Outputs) -> Inputs:
 
     zero_t = jnp.zeros_like(inputs.t0)
     nothing = jtu.tree_map(lambda buffer: jnp.zeros_like(buffer[0]), residuals.slots.state)
-    carry = _Bars(
-        number=eqxi.unvmap_max(residuals.attempts),
-        slots=residuals.slots,
-        accepted=residuals.accepted,
-        point=nothing._replace(y=bars.y),
-        clock=(bars.t, zero_t, none, none),
-        weights=trees.zeros_like(inputs.weights),
-        t1=zero_t,
-        times=trees.zeros_like(inputs.times),
-    )
+    carry = trees.differing(
+        trees.mesh_axes(inputs),
+        _Bars(
+            number=eqxi.unvmap_max(residuals.attempts),
+            slots=residuals.slots,
+            accepted=residuals.accepted,
+            point=nothing._replace(y=bars.y),
+            clock=(bars.t, zero_t, none, none),
+            weights=(),
+            t1=zero_t,
+            times=trees.zeros_like(inputs.times),
+        ),
+    )._replace(weights=trees.zeros_like(inputs.weights))
     carry = lax.while_loop(lambda c: c.number > 0, undo, carry)
     start_bar, end_bar, *_ = carry.clock
     weights, t_bar, y_bar = _pull_first(

@@ -11,7 +11,7 @@ from jax import Array
 
 from zoo.core.errors import UserError
 from zoo.core.precision import whole_float32
-from zoo.neural_de.solve import arguments, native, stock
+from zoo.neural_de.solve import arguments, native, stock, trees
 from zoo.neural_de.solve.regularizers import make_plan
 from zoo.neural_de.solve.solution import RegularizedSolution
 from zoo.neural_de.solve.tableau import TABLEAUS
@@ -43,6 +43,7 @@ def solve(
     adjoint: None = None,
     checkpoints: int | None = None,
     sum_shared: bool = False,
+    axis_name: str | None = None,
     event: None = None,
     progress_meter: None = None,
     solver_state: None = None,
@@ -65,13 +66,18 @@ def solve(
         sum_shared: only for ``jax.grad`` of a ``jax.vmap`` of solves that share weights: their gradients are summed over the vmapped axis
             as one contraction in each step, where else each trajectory has a copy of them that is summed at the end. The same
             gradient in less time and memory; under a vmap of gradients it would sum those that have to stay apart.
+        axis_name: within ``jax.shard_map``, the mesh axis over which the state is cut: the controller's default norm and S are then those
+            of the whole state, so that all devices take the same steps, at the price of one number exchanged an attempt. (A norm of
+            one's own takes its mean over the axis itself.) None lets each device take its own. Either way the gradient of what ``args``
+            and ``terms`` hold is summed over the devices once, at the end, where ``jax.jit`` of a solve over sharded arrays sums it in
+            each stage of each step.
         event, progress_meter, solver_state, controller_state, made_jump: not taken.
 
     Returns:
         a diffrax.Solution with ``.regularizers`` and ``.stats["nfe"]`` besides.
 
     Raises:
-        UserError: an argument that cannot be served; the message names it.
+        UserError: an argument that cannot be served, ``throw`` within jax.shard_map among them; the message names it.
         eqx.EquinoxRuntimeError: with ``throw``, a solve that did not reach ``t1``: max_steps reached, or the step too small to go on,
             which is also how a field that is not finite ends.
     """
@@ -94,10 +100,19 @@ def solve(
     if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
         raise UserError(f"max_steps={max_steps!r}: it must be a whole number of at least 1")
     problem = arguments.normalise(terms, t0, t1, dt0, y0, saveat)
+    if throw and trees.mesh_axes((problem.y0, problem.t0, problem.t1)):
+        raise UserError(
+            "throw=True within jax.shard_map: one device cannot stop them all; give throw=False and read the solution's result"
+        )
     if type(solver) in TABLEAUS and isinstance(stepsize_controller, diffrax.PIDController):
         arguments.warn_precision(stepsize_controller, problem.y0)
         solution = native.solve(
-            problem, solver, args, stepsize_controller, max_steps, plan, h_grad == "exact", checkpoints, sum_shared
+            problem, solver, args, stepsize_controller, max_steps, plan, h_grad == "exact", checkpoints, sum_shared, axis_name,
+        )  # fmt: skip
+    elif axis_name is not None:
+        raise UserError(
+            f"axis_name={axis_name!r} needs Tsit5() or Dopri5() under a PIDController without step_ts and jump_ts, not "
+            f"{type(solver).__name__} under {type(stepsize_controller).__name__}: leave it out, or change them"
         )
     elif h_grad == "exact":
         raise UserError(

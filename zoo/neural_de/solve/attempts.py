@@ -69,7 +69,7 @@ def attempts(
     end_time = jnp.asarray(t1, dtype)
     floor = control.clip_floor(end_time)
     pure = Field(field, jnp.asarray(t0, dtype), y0)
-    norm, norm_data = native._norm(controller.norm, y0)
+    norm, norm_data = native._norm(controller.norm, y0, trees.rms)
     problem = step.Problem(
         pure.weights, pure.data, norm_data, native._settings(controller, tableau), jnp.ones((), dtype)
     )
@@ -79,7 +79,8 @@ def attempts(
         stages = step.run_stages(pure, tableau, problem, clock.start, clock.end, point)
         length = clock.end - clock.start
         error = step.error_norm(tableau, norm, problem, stages, length)
-        stiff = step.stiffness(tableau, trees.combine(length, tableau.stiff, stages.k), stages.k[5], stages.k[6])
+        difference = trees.combine(length, tableau.stiff, stages.k)
+        stiff = step.stiffness(tableau, trees.rms, difference, stages.k[5], stages.k[6])
         verdict = control.judge(problem.pid, clock, end_time, floor, error.astype(dtype), False)
         return verdict, trees.where(verdict.keep, stages.end(), point), error, stiff
 

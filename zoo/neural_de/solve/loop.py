@@ -29,6 +29,7 @@ class Engine:
     Attributes:
         field, tableau: what is integrated, and how.
         norm: the controller's norm, ``(norm_data, scaled error) -> scalar``.
+        rms: the root mean square over all entries of a state, on whichever device they are.
         pid: the controller's settings that are Python numbers, None in place of arrays.
         plan: the regularisers asked for.
         exact: gradients go through the step sizes.
@@ -41,6 +42,7 @@ class Engine:
     field: Field
     tableau: Tableau
     norm: Callable[[PyTree, PyTree], Array]
+    rms: Callable[[PyTree], Array]
     pid: control.PID
     plan: regularizers.Plan
     exact: bool
@@ -181,7 +183,8 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
         error = step.error_norm(tableau, engine.norm, problem, stages, length)
         stiff = zero
         if plan.needs_stiffness:
-            stiff = step.stiffness(tableau, trees.combine(length, tableau.stiff, stages.k), stages.k[5], stages.k[6])
+            difference = trees.combine(length, tableau.stiff, stages.k)
+            stiff = step.stiffness(tableau, engine.rms, difference, stages.k[5], stages.k[6])
         verdict = control.judge(problem.pid, clock, t1, floor, error.astype(real), engine.exact)
         keep = verdict.keep & active
         accepted = state.accepted + keep
@@ -215,7 +218,7 @@ def forward(engine: Engine, inputs: Inputs, fixed: Fixed, keep_states: bool) -> 
     def more(state: State) -> Array:
         return eqxi.unvmap_any(running(state, t1)) & (state.number < engine.max_steps)
 
-    return lax.while_loop(more, body, state)
+    return lax.while_loop(more, body, trees.differing(trees.mesh_axes((inputs, fixed)), state))
 
 
 def _put(buffers: Any, number: Array, values: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import diffrax
@@ -35,17 +37,25 @@ def solve(
     exact: bool,
     checkpoints: int | None,
     sum_shared: bool,
+    axis_name: str | None,
 ) -> RegularizedSolution:
     """See zoo.neural_de.solve; arguments are checked."""
+    # Over a mesh, all that a loop carries is each device's own: a sum over the devices, such as that of a gradient, is taken once, at the
+    # end, and not in each step.
+    arrays, rest = eqx.partition((problem, args), eqx.is_array)
+    problem, args = eqx.combine(trees.differing(trees.mesh_axes(arrays), arrays), rest)
     y0, terms, tableau = problem.y0, problem.terms, TABLEAUS[type(solver)]
     direction = jnp.where(problem.t0 < problem.t1, 1, -1).astype(problem.t0.dtype)
     t0, t1 = problem.t0 * direction, problem.t1 * direction
     field = Field(lambda t, y: terms.vf(t, y, args), problem.t0, y0)
-    norm, norm_data = _norm(controller.norm, y0)
+    rms = functools.partial(trees.rms, axis_name=axis_name)
+    norm, norm_data = _norm(controller.norm, y0, rms)
     pid = _settings(controller, tableau)
     pid_arrays, pid_static = eqx.partition(pid, eqx.is_array)
 
     end, evaluations = _first_end(problem, solver, controller, field, direction)
+    if axis_name is not None and problem.dt0 is None:  # a rule that looks at the state sees this device's share alone
+        end = t0 + trees.differing(trees.mesh_axes(arrays), lax.pmean(end - t0, axis_name))
     end = jnp.where(end > t1, t1, end)
 
     kept: list[PyTree] = [y0, y0]  # of an attempt: state and derivative, their projections, and what it projects
@@ -58,6 +68,7 @@ def solve(
         field=field,
         tableau=tableau,
         norm=norm,
+        rms=rms,
         pid=pid_static,
         plan=plan,
         exact=exact,
@@ -155,10 +166,10 @@ def _settings(controller: diffrax.PIDController, tableau: Tableau) -> control.PI
     )
 
 
-def _norm(norm: Any, y0: PyTree) -> tuple[Any, PyTree]:
+def _norm(norm: Any, y0: PyTree, rms: Callable[[PyTree], Array]) -> tuple[Any, PyTree]:
     """The norm as a function of (its arrays, a state), and those arrays."""
     if norm is optimistix.rms_norm or trees.size(y0) == 0:
-        return lambda data, tree: trees.rms(tree), ()
+        return lambda data, tree: rms(tree), ()
     converted = eqx.filter_closure_convert(norm, y0)
     arrays, static = eqx.partition(converted, eqx.is_array)
     return lambda data, tree: eqx.combine(data, static)(tree), arrays

@@ -133,6 +133,7 @@ def scaled_norm(
     if trees.size(error) == 0:
         return jnp.zeros((), trees.dtype_of(error))
     value = norm(problem.norm_data, control.scaled_error(problem.pid, error, y0, y1))
+    value = trees.differing(trees.mesh_axes(error), value)  # a norm over all devices is the same on each
     return jnp.where(jnp.isnan(value), jnp.inf, value)
 
 
@@ -141,16 +142,17 @@ def error_norm(tableau: Tableau, norm: Any, problem: Problem, stages: Stages, le
     return scaled_norm(norm, problem, trees.combine(length, tableau.error, stages.k), stages.y, stages.y1)
 
 
-def stiffness(tableau: Tableau, difference: PyTree, k6: PyTree, k7: PyTree) -> Array:
+def stiffness(tableau: Tableau, rms: Callable[[PyTree], Array], difference: PyTree, k6: PyTree, k7: PyTree) -> Array:
     """S = |k7 - k6| / |g7 - g6| / stability: the stiffness estimate of Shampine (paper, section 3.2), 0 where g7 = g6.
 
     Args:
         tableau: the pair.
+        rms: the root mean square over all entries of a state.
         difference: g7 - g6, as a combination of the stages so that nothing cancels.
         k6, k7: the last two stages, both at the step's end.
     """
-    below = trees.rms(difference)
-    above = trees.rms(jtu.tree_map(jnp.subtract, k7, k6))
+    below = rms(difference)
+    above = rms(jtu.tree_map(jnp.subtract, k7, k6))
     apart = below > 0
     return jnp.where(apart, above / jnp.where(apart, below, 1), 0) / tableau.stability
 
@@ -183,6 +185,7 @@ def pull_step(
     pulls: Pulls,
     tableau: Tableau,
     norm: Callable[[PyTree, PyTree], Array],
+    rms: Callable[[PyTree], Array],
     problem: Problem,
     start: Array,
     end: Array,
@@ -211,7 +214,7 @@ def pull_step(
     k7_bar = bars.end.k
     if bars.stiff is not None:
         difference = trees.combine(length, tableau.stiff, stages.k)
-        _, pull_stiff = jax.vjp(lambda d, a, b: stiffness(tableau, d, a, b), difference, stages.k[5], stages.k[6])
+        _, pull_stiff = jax.vjp(lambda d, a, b: stiffness(tableau, rms, d, a, b), difference, stages.k[5], stages.k[6])
         difference_bar, k6_bar, more = pull_stiff(bars.stiff)
         k7_bar = trees.add(k7_bar, more)
     y1_bar = trees.add(y1_bar, bars.end.y)

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import jax.tree_util as jtu
-from jax import Array
+from jax import Array, lax
 
 PyTree = Any
 
@@ -46,7 +47,7 @@ def dot(a: PyTree, b: PyTree, dtype: Any) -> Array:
 
 def zeros_like(tree: PyTree) -> PyTree:
     """A tree of zeros of the same shapes and dtypes."""
-    return jtu.tree_map(lambda x: jnp.zeros(jnp.shape(x), jnp.result_type(x)), tree)
+    return jtu.tree_map(jnp.zeros_like, tree)
 
 
 def where(condition: Array, a: PyTree, b: PyTree) -> PyTree:
@@ -69,16 +70,35 @@ def dtype_of(tree: PyTree) -> Any:
     return jnp.result_type(*jtu.tree_leaves(tree))
 
 
+def mesh_axes(tree: PyTree) -> frozenset[str]:
+    """The mesh axes along which a leaf may differ, within jax.shard_map; none elsewhere."""
+    return frozenset().union(*(jax.typeof(x).manual_axis_type.varying for x in jtu.tree_leaves(tree)))
+
+
+def differing(axes: frozenset[str], tree: PyTree) -> PyTree:
+    """The tree, typed as one that may differ along these mesh axes: what loops carry and branches return must agree in that."""
+
+    def leaf(x: Array) -> Array:
+        missing = tuple(sorted(axes - jax.typeof(x).manual_axis_type.varying))
+        return lax.pcast(x, missing, to="varying") if missing else x
+
+    return jtu.tree_map(leaf, tree) if axes else tree
+
+
 def safe_sqrt(x: Array) -> Array:
     """Square root whose derivative at 0 is 0; NaN stays NaN."""
     zero = x == 0
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
 
 
-def rms(tree: PyTree) -> Array:
-    """Root mean square over all entries; 0 where there are none, derivative 0 at 0."""
+def rms(tree: PyTree, axis_name: str | None = None) -> Array:
+    """Root mean square over all entries, those of all devices along a mesh axis where one is named; 0 where there are none, derivative 0
+    at 0."""
     dtype = dtype_of(tree)
     count = size(tree)
     if count == 0:
         return jnp.zeros((), dtype)
-    return safe_sqrt(dot(tree, tree, dtype) / count)
+    mean = dot(tree, tree, dtype) / count
+    if axis_name is not None:
+        mean = lax.pmean(mean, axis_name)
+    return safe_sqrt(differing(mesh_axes(tree), mean))
