@@ -2,21 +2,26 @@
 
 Everything is float32 with the same weights and images at a tolerance of 1e-5. The floor of a forward solve is its evaluations times one
 evaluation of the field; that of value and gradient is three times as much. torchdiffeq joins where the parity extra is installed.
+
+With two threads the processor is two devices besides, each of which computes half of the batch.
 """
 
 from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import diffrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import PartitionSpec
 
 from zoo.core import machine
 from zoo.core.bench import Timing, interleaved, print_rows, row
+from zoo.core.mesh import AXIS, device_mesh, replicate, shard
 from zoo.neural_de.memory import memory_rows, scalar
 from zoo.neural_de.solve import solve
 
@@ -80,6 +85,8 @@ def all_rows() -> list[dict[str, Any]]:
             functions[f"{name} gradient, {h_grad}"] = lambda f=pull: f(weights, y0)
         stock_pull = jax.jit(jax.value_and_grad(lambda w, y, f=stock: scalar(f(w, y))))
         functions[f"{name} gradient, diffrax"] = lambda f=stock_pull: f(weights, y0)
+    if jax.device_count() > 1:
+        functions |= _shared(weights, y0)
     peers = _torchdiffeq(inner, outer, images) if importlib.util.find_spec("torchdiffeq") else {}
     timing = interleaved({**functions, **peers}, repeats=9, settle=True)  # torchdiffeq gives back some 300 MB a call
 
@@ -106,7 +113,50 @@ def all_rows() -> list[dict[str, Any]]:
                                 nfe=evaluations[name],
                             )
                         )  # fmt: skip
+    if jax.device_count() > 1:
+        floor = evaluations["dopri5"] * timing["field, shared"].ms / LOOP
+        for label, key, factor in (
+            ("forward", "forward, shared", 1),
+            ("value and gradient with R_E, exact", "gradient, shared", 3),
+        ):
+            peer_timing = timing.get(f"torch {key.split(',')[0]}")
+            rows.append(
+                row(
+                    f"dopri5 {label}, batch shared by {jax.device_count()} devices", timing[key], floor_ms=factor * floor,
+                    peer="torchdiffeq, no regulariser" if factor > 1 else "torchdiffeq", peer_timing=peer_timing,
+                    over_floor=round(timing[key].ms / (factor * floor), 3), nfe=evaluations["dopri5"],
+                )
+            )  # fmt: skip
     return rows + memory_rows(term, controller, weights, y0)
+
+
+def _shared(weights: tuple[jax.Array, jax.Array], y0: jax.Array) -> dict[str, Callable[[], Any]]:
+    """Field, forward solve and gradient of Dopri5 where each device computes its share of the batch and all take the same steps."""
+    mesh, whole, cut = device_mesh(), PartitionSpec(), PartitionSpec(AXIS)
+    controller = diffrax.PIDController(rtol=TOLERANCE, atol=TOLERANCE)
+
+    def ours(w: Any, y: Any, regularizers: Any = ()) -> Any:
+        return solve(
+            diffrax.ODETerm(_field), diffrax.Dopri5(), 0.0, 1.0, None, y, w,
+            stepsize_controller=controller, max_steps=256, throw=False, regularizers=regularizers, axis_name=AXIS,
+        )  # fmt: skip
+
+    def field(w: Any, y: Any) -> Any:
+        return jax.lax.fori_loop(0, LOOP, lambda i, y: _field(i / LOOP, y, w), y)
+
+    def gradient(w: Any, y: Any) -> Any:
+        share = jax.tree.map(lambda x: jax.lax.pcast(x, AXIS, to="varying"), w)
+        found = jax.value_and_grad(lambda w: scalar(ours(w, y, ("R_E",))))(share)
+        return jax.tree.map(lambda x: jax.lax.pmean(x, AXIS), found)
+
+    place = partial(jax.shard_map, mesh=mesh, in_specs=(whole, cut))
+    arguments = (replicate(weights, mesh), shard({"y0": y0}, mesh)["y0"])
+    programs = {
+        "field, shared": jax.jit(place(field, out_specs=cut)),
+        "forward, shared": jax.jit(place(lambda w, y: ours(w, y).ys, out_specs=cut)),
+        "gradient, shared": jax.jit(place(gradient, out_specs=whole)),
+    }
+    return {name: partial(program, *arguments) for name, program in programs.items()}
 
 
 def _torchdiffeq(inner: np.ndarray, outer: np.ndarray, images: np.ndarray) -> dict[str, Callable[[], Any]]:
@@ -136,4 +186,5 @@ def _torchdiffeq(inner: np.ndarray, outer: np.ndarray, images: np.ndarray) -> di
 
 
 if __name__ == "__main__":
+    jax.config.update("jax_num_cpu_devices", machine.threads())
     print_rows(all_rows)

@@ -18,7 +18,8 @@ from zoo.core.errors import UserError
 
 PyTree = Any
 
-_BUDGET_BYTES = 48 * 2**20
+# With the rest of a backward pass below the 64 MiB that a heap of glibc's holds: more is mapped anew each time, but in the main thread.
+_BUDGET_BYTES = 32 * 2**20
 _FEWEST, _MOST = 16, 64
 
 
@@ -38,7 +39,7 @@ class Slots(NamedTuple):
 
 
 def slot_count(state: PyTree, max_steps: int, asked: int | None) -> int:
-    """Number of slots: what was asked for, else 64, fewer (16 at least) where they would take over 48 MiB.
+    """Number of slots: what was asked for, else 64, fewer (16 at least) where they would take over 32 MiB.
 
     The reason for so few: slots must be filled before they are used, and filling costs a large state's short solve more
     than the rare second evaluation costs a long one.
