@@ -8,7 +8,7 @@ import pytest
 
 from zoo.core import pages
 
-KEPT = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776:glibc.malloc.arena_max=2"
+KEPT = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=1099511627776:glibc.malloc.arena_max=1"
 
 
 class Started(Exception):
@@ -46,7 +46,7 @@ def test_tunables_of_the_users_stay(ask):
     with pytest.raises(Started) as found:
         ask("always [madvise] never\n", "glibc.malloc.arena_max=8:glibc.malloc.tcache_count=0")
     mine = "glibc.malloc.arena_max=8:glibc.malloc.tcache_count=0"
-    added = f"glibc.malloc.hugetlb=1:{KEPT}".removesuffix(":glibc.malloc.arena_max=2")
+    added = f"glibc.malloc.hugetlb=1:{KEPT}".removesuffix(":glibc.malloc.arena_max=1")
     assert found.value.args[2] == f"{mine}:{added}"
 
 

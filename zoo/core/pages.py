@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 HUGE = {"glibc.malloc.hugetlb": "1"}
-# No piece of memory is mapped by itself, heaps never shrink, and threads share two, so that what one frees serves another. (One alone has
-# threads wait for each other: three times the system time of tagging on two cores.)
-KEPT = {"glibc.malloc.mmap_max": "0", "glibc.malloc.trim_threshold": str(2**40), "glibc.malloc.arena_max": "2"}
+# No piece of memory is mapped by itself, the heap never shrinks, and all threads share it: what one frees serves another, and only the
+# heap that a process begins with holds pieces over 64 MiB; in further ones each such piece is mapped anew. The waits for it cost less.
+KEPT = {"glibc.malloc.mmap_max": "0", "glibc.malloc.trim_threshold": str(2**40), "glibc.malloc.arena_max": "1"}
 SETTING = Path("/sys/kernel/mm/transparent_hugepage/enabled")
 
 

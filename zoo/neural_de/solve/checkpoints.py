@@ -18,7 +18,7 @@ from zoo.core.errors import UserError
 
 PyTree = Any
 
-# With the rest of a backward pass below the 64 MiB that a heap of glibc's holds: more is mapped anew each time, but in the main thread.
+# A backward pass of a common batch stays below 64 MiB with it: larger pieces glibc often maps anew each time (core/pages.py).
 _BUDGET_BYTES = 32 * 2**20
 _FEWEST, _MOST = 16, 64
 
