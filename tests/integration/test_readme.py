@@ -45,6 +45,21 @@ def test_frozen_steps_turn_the_sign_as_the_family_readme_says(tmp_path: Path) ->
     assert exact < 0 < frozen
 
 
+@pytest.mark.parametrize("devices", ["1", "2"])
+def test_family_readme_example_over_devices_is_the_whole_one(
+    devices: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", devices)
+    code = blocks("zoo/neural_de/README.md", "python")[2]
+    check = """
+whole, its = jax.value_and_grad(loss)(w, y0)
+print(jax.device_count(), float(abs(value / whole - 1)), float(abs(gradient - its).max() / abs(its).max()))
+"""
+    count, value, gradient = map(float, python(code + check, tmp_path).split())
+    assert count == int(devices)
+    assert max(value, gradient) < 1e-3
+
+
 def commands() -> list[list[str]]:
     lines = [line.split("#")[0] for block in blocks("README.md", "sh") for line in block.splitlines()]
     return [shlex.split(line) for line in lines if line.startswith("zoo ")]
