@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from zoo.core.errors import UserError
 
-from .problems import parameters, run, start
+from .problems import parameters, run
 
 TWO = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu", "JAX_ENABLE_X64": "1"}
 
@@ -63,18 +64,33 @@ def test_loops_exchange_single_numbers_and_the_weights_gradient_is_summed_once(f
     assert sorted(shape for shape in all_sums if shape) == shapes
 
 
+def over_one_device(function: Callable[[Any], Any]) -> Any:
+    mesh, cut = Mesh(np.asarray(jax.devices()[:1]), ("data",)), PartitionSpec("data")
+    return jax.shard_map(function, mesh=mesh, in_specs=cut, out_specs=cut)(jnp.ones((2, 4)))
+
+
 def test_a_failure_cannot_stop_the_other_devices() -> None:
-    mesh = Mesh(np.asarray(jax.devices()[:1]), ("data",))
-    cut = PartitionSpec("data")
     with pytest.raises(UserError, match="throw=False and read the solution's result"):
-        jax.shard_map(lambda y: run(parameters(), y).ys, mesh=mesh, in_specs=cut, out_specs=cut)(start())
+        over_one_device(lambda y: run(parameters(), y).ys)
 
 
 def test_an_axis_needs_the_engine_that_takes_its_mean() -> None:
+    def heun(y: Any) -> Any:
+        return run(parameters(), y, solver=diffrax.Heun(), h_grad="frozen", axis_name="data", throw=False).ys
+
     with pytest.raises(UserError, match="axis_name='data' needs Tsit5"):
-        run(parameters(), start(), solver=diffrax.Heun(), h_grad="frozen", axis_name="data")
+        over_one_device(heun)
 
 
 def test_an_axis_that_is_not_there_is_named() -> None:
-    with pytest.raises(NameError, match="date"):
-        run(parameters(), jnp.ones((2, 4)), axis_name="date")
+    with pytest.raises(
+        UserError, match=r"axis_name='date' is not an axis of a jax\.shard_map around this solve \(data\)"
+    ):
+        over_one_device(lambda y: run(parameters(), y, axis_name="date", throw=False).ys)
+    with pytest.raises(UserError, match=r"axis_name='data' .*there is none"):
+        run(parameters(), jnp.ones((2, 4)), axis_name="data")
+
+
+def test_an_axis_of_a_vmap_is_refused() -> None:  # a gradient is taken outside of it, where there is no such axis
+    with pytest.raises(UserError, match=r"axis_name='batch' .*there is none"):
+        jax.vmap(lambda y: run(parameters(), y, axis_name="batch").ys, axis_name="batch")(jnp.ones((2, 4)))

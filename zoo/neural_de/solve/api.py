@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import diffrax
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -100,6 +101,12 @@ def solve(
     if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 1:
         raise UserError(f"max_steps={max_steps!r}: it must be a whole number of at least 1")
     problem = arguments.normalise(terms, t0, t1, dt0, y0, saveat)
+    cut = jax.sharding.get_abstract_mesh().manual_axes
+    if axis_name is not None and axis_name not in cut:
+        raise UserError(
+            f"axis_name={axis_name!r} is not an axis of a jax.shard_map around this solve ({', '.join(cut) or 'there is none'}): solve "
+            "within one whose mesh has it, or leave it out"
+        )
     if throw and trees.mesh_axes((problem.y0, problem.t0, problem.t1)):
         raise UserError(
             "throw=True within jax.shard_map: one device cannot stop them all; give throw=False and read the solution's result"
