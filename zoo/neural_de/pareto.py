@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+MARKER = 34  # area in square points
+
 
 class Point(NamedTuple):
     """A row of a table: evaluations and percent."""
@@ -62,7 +64,10 @@ def _paint(shown: Sequence[Point], title: str, path: Path) -> None:
     best = front(shown)
     axis.step([p.nfe for p in best], [p.accuracy for p in best], where="post", color="#888888", linewidth=1.2, zorder=1)
     for point in shown:
-        axis.scatter(point.nfe, point.accuracy, s=34, color=COLOURS[0], zorder=3)
+        axis.scatter(point.nfe, point.accuracy, s=MARKER, color=COLOURS[0], zorder=3)
+    if max(p.nfe for p in shown) > 4 * min(p.nfe for p in shown):  # one far out would press the others together
+        axis.set_xscale("log", base=2)
+        axis.xaxis.set_major_formatter("{x:.0f}")
     axis.set_xlabel("evaluations of the field for a batch of 512 test images (NFE, float32)")
     axis.set_ylabel("test accuracy (%)")
     axis.margins(x=0.12, y=0.1)
@@ -80,6 +85,7 @@ def _label(axis: Any, shown: Sequence[Point]) -> None:
     """Write each name where it covers least of the points and of the names already there, with a line where it is far."""
     renderer = axis.figure.canvas.get_renderer()
     pixels = axis.transData.transform([(p.nfe, p.accuracy) for p in shown])
+    radius = MARKER**0.5 / 2 * axis.figure.dpi / 72
     taken: list[Any] = []
     for point in sorted(shown, key=lambda p: -p.accuracy):
         best = None
@@ -94,7 +100,7 @@ def _label(axis: Any, shown: Sequence[Point]) -> None:
                 )  # fmt: skip
                 words = _words(text, renderer)
                 hits = sum(words.overlaps(other) for other in taken)
-                hits += sum(words.contains(*p) for p in pixels)
+                hits += sum(words.padded(radius).contains(*p) for p in pixels)
                 hits += 3 * (not axis.bbox.contains(words.x0, words.y0) or not axis.bbox.contains(words.x1, words.y1))
                 cost = (hits, distance)
                 if best is None or cost < best[0]:

@@ -133,7 +133,7 @@ def mnist_node() -> Table:
             *_rows("mnist", ("vanilla",), "paper"),
             Row("weaker ER (ours)", {}, "neural_de/mnist-er", overrides=WEAKER),
             Row("outer weights (ours)", {}, ours, ours, "paper"),
-            Row("ER + outer weights (ours)", {}, "neural_de/mnist-outer-er"),
+            Row("ER + outer weights (ours)", {}, f"{ours}-er", f"{ours}-er", "paper"),
             Row("stronger outer weights (ours)", {}, ours, overrides=STRONGER),
             Row("Vanilla with Adam", {}, "neural_de/mnist-vanilla-adam"),
         ),
