@@ -58,8 +58,7 @@ def all_rows() -> list[dict[str, Any]]:
     controller = diffrax.PIDController(rtol=TOLERANCE, atol=TOLERANCE, norm=rms)
     functions: dict[str, Callable[[], Any]] = {}
     evaluations: dict[str, int] = {}
-    # Many evaluations in one compiled loop: a single call would add its dispatch to the floor.
-    repeated = jax.jit(lambda w, y: jax.lax.fori_loop(0, LOOP, lambda i, y: _field(i / LOOP, y, w), y))
+    repeated = jax.jit(_repeated)
     functions["field"] = lambda: repeated(weights, y0)
 
     for name, method in METHODS.items():
@@ -92,6 +91,14 @@ def all_rows() -> list[dict[str, Any]]:
 
     one = Timing(timing["field"].ms / LOOP, timing["field"].spread_ms / LOOP)
     rows = [row("one evaluation of the field, 512 x 784", one)]
+
+    def over(name: str, label: str, key: str, floor: float, peer: str, peer_key: str) -> dict[str, Any]:
+        text = f"{peer}, no regulariser" if "gradient" in key else peer
+        return row(
+            f"{name} {label}", timing[key], floor_ms=floor, peer=text, peer_timing=timing.get(peer_key),
+            over_floor=round(timing[key].ms / floor, 3), nfe=evaluations[name],
+        )  # fmt: skip
+
     for name in METHODS:
         floor = evaluations[name] * one.ms
         for kind, factor, variants in (
@@ -105,29 +112,21 @@ def all_rows() -> list[dict[str, Any]]:
             for label, key in variants.items():
                 for peer, peer_key in (("diffrax", f"{name} {kind}, diffrax"), ("torchdiffeq", f"torch {kind}")):
                     if peer_key in timing and (peer == "diffrax" or name == "dopri5"):
-                        text = f"{peer}, no regulariser" if kind == "gradient" else peer
-                        rows.append(
-                            row(
-                                f"{name} {label}", timing[key], floor_ms=factor * floor, peer=text,
-                                peer_timing=timing[peer_key], over_floor=round(timing[key].ms / (factor * floor), 3),
-                                nfe=evaluations[name],
-                            )
-                        )  # fmt: skip
+                        rows.append(over(name, label, key, factor * floor, peer, peer_key))
     if jax.device_count() > 1:
         floor = evaluations["dopri5"] * timing["field, shared"].ms / LOOP
-        for label, key, factor in (
-            ("forward", "forward, shared", 1),
-            ("value and gradient with R_E, exact", "gradient, shared", 3),
-        ):
-            peer_timing = timing.get(f"torch {key.split(',')[0]}")
+        shared = f"batch shared by {jax.device_count()} devices"
+        for kind, label, factor in (("forward", "forward", 1), ("gradient", "value and gradient with R_E, exact", 3)):
+            peer_key = f"torch {kind}"
             rows.append(
-                row(
-                    f"dopri5 {label}, batch shared by {jax.device_count()} devices", timing[key], floor_ms=factor * floor,
-                    peer="torchdiffeq, no regulariser" if factor > 1 else "torchdiffeq", peer_timing=peer_timing,
-                    over_floor=round(timing[key].ms / (factor * floor), 3), nfe=evaluations["dopri5"],
-                )
-            )  # fmt: skip
+                over("dopri5", f"{label}, {shared}", f"{kind}, shared", factor * floor, "torchdiffeq", peer_key)
+            )
     return rows + memory_rows(term, controller, weights, y0)
+
+
+def _repeated(w: Any, y: Any) -> jax.Array:
+    """LOOP evaluations of the field in one program: a call for each would add its dispatch to the floor."""
+    return jax.lax.fori_loop(0, LOOP, lambda i, y: _field(i / LOOP, y, w), y)
 
 
 def _shared(weights: tuple[jax.Array, jax.Array], y0: jax.Array) -> dict[str, Callable[[], Any]]:
@@ -141,9 +140,6 @@ def _shared(weights: tuple[jax.Array, jax.Array], y0: jax.Array) -> dict[str, Ca
             stepsize_controller=controller, max_steps=256, throw=False, regularizers=regularizers, axis_name=AXIS,
         )  # fmt: skip
 
-    def field(w: Any, y: Any) -> Any:
-        return jax.lax.fori_loop(0, LOOP, lambda i, y: _field(i / LOOP, y, w), y)
-
     def gradient(w: Any, y: Any) -> Any:
         share = jax.tree.map(lambda x: jax.lax.pcast(x, AXIS, to="varying"), w)
         found = jax.value_and_grad(lambda w: scalar(ours(w, y, ("R_E",))))(share)
@@ -152,7 +148,7 @@ def _shared(weights: tuple[jax.Array, jax.Array], y0: jax.Array) -> dict[str, Ca
     place = partial(jax.shard_map, mesh=mesh, in_specs=(whole, cut))
     arguments = (replicate(weights, mesh), shard({"y0": y0}, mesh)["y0"])
     programs = {
-        "field, shared": jax.jit(place(field, out_specs=cut)),
+        "field, shared": jax.jit(place(_repeated, out_specs=cut)),
         "forward, shared": jax.jit(place(lambda w, y: ours(w, y).ys, out_specs=cut)),
         "gradient, shared": jax.jit(place(gradient, out_specs=whole)),
     }
